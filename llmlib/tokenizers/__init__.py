@@ -1,0 +1,1 @@
+"""Tokenizers: text to integers and back (Chapter 1)."""
