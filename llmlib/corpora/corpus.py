@@ -59,9 +59,9 @@ def size_in_bytes(documents: Sequence[str]) -> int:
 def split(documents: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Hold out about 5 % of the bytes, in whole documents.
 
-    The documents are lined up by a hash of their text; each in turn is held out if it still fits into the 5 %.
-    So the choice depends on the texts alone, not on their order, the machine or a seed, and documents that
-    are equal are never on both sides.
+    The documents are lined up by a hash of their text, and each in turn is held out if it still fits into the
+    5 %. So the choice depends on the texts alone, not on their order, the machine or a seed, and documents
+    that are equal are never on both sides.
 
     Args:
         documents: The texts to split.

@@ -27,6 +27,8 @@ def read(path: Path, pattern: str = "**/*") -> list[str]:
         FileNotFoundError: There is nothing at ``path``.
         ValueError: The file is not UTF-8 text, or the folder has no file of text.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"There is no file or folder at {path}.")
     if path.is_dir():
         return _read_folder(path, pattern)
     text = _read_text(path)
@@ -37,7 +39,8 @@ def read(path: Path, pattern: str = "**/*") -> list[str]:
 
 
 def _read_folder(folder: Path, pattern: str) -> list[str]:
-    names = sorted(path.relative_to(folder) for path in folder.glob(pattern) if path.is_file())
+    found = (path.relative_to(folder) for path in folder.glob(pattern) if path.is_file())
+    names = sorted(found, key=lambda name: name.parts)  # as strings, so alike on every system
     files = [folder / name for name in names if not any(part.startswith(".") for part in name.parts)]
     texts = {file: _read_text(file) for file in files}
     refused = [file for file, text in texts.items() if text is None]
@@ -57,7 +60,7 @@ def _read_folder(folder: Path, pattern: str) -> list[str]:
 
 
 def _read_text(file: Path) -> str | None:
-    """The text of a file with one newline character at the end of each line, or None if it is not UTF-8 text."""
+    """The text of a file, its lines ended alike on every system, or None if it is not UTF-8 text."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
