@@ -101,13 +101,14 @@ def document(source: bytes) -> str:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # invalid escapes in other people's strings
+            warnings.simplefilter("ignore")  # other people's invalid escapes
             tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return ""
-    owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    docstrings = (ast.get_docstring(node) for node in _in_order(tree) if isinstance(node, owners))
-    return "\n\n".join(docstring for docstring in docstrings if docstring)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    owners = [node for node in ast.walk(tree) if isinstance(node, documented)]
+    owners.sort(key=lambda node: getattr(node, "lineno", 0))  # a module has no line of its own
+    return "\n\n".join(docstring for docstring in map(ast.get_docstring, owners) if docstring)
 
 
 def without_repeats(documents: Iterable[str]) -> Iterator[str]:
@@ -132,13 +133,6 @@ def without_repeats(documents: Iterable[str]) -> Iterator[str]:
                 kept.append(paragraph.rstrip())
         if kept:
             yield "\n\n".join(kept)
-
-
-def _in_order(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node below ``node`` in the order of the source (``ast.walk`` goes by depth)."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        yield from _in_order(child)
 
 
 def _folder(package: str) -> Path:
