@@ -31,9 +31,11 @@ serve: ready ## Serve the built site on this machine (PORT=8000)
 	@echo "Serving the book at http://127.0.0.1:$(PORT)/ until Ctrl-C ..."
 	@$(PY) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
 
+# In a container one is often root, which JupyterLab refuses unless it is told.
 lab: ready ## Open the chapters in JupyterLab
 	@echo "Starting JupyterLab on the chapters, until Ctrl-C ..."
-	@$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --ServerApp.preferred_dir="$(CURDIR)/chapters" $(ARGS)
+	@$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --ServerApp.preferred_dir="$(CURDIR)/chapters" \
+		$$([ "$$(id -u)" != 0 ] || echo --allow-root) $(ARGS)
 
 test: unit notebooks ## Run every test: the unit tests (ARGS goes to them), then every chapter
 

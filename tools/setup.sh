@@ -84,8 +84,8 @@ disk_is_full() {
 }
 
 fail_to_write() {
-    disk_is_full && fail "The disk is full: free about 3 GB here and in ${TMPDIR:-/tmp} (more where torch brings CUDA" \
-        "libraries), then call the same command again."
+    disk_is_full && fail "The disk is full: make room for 3 GB here and in ${TMPDIR:-/tmp}, or 6 GB where torch" \
+        "brings CUDA libraries, then call the same command again."
     fail "The folder $PWD cannot be written to: copy the book to a folder of your own and call make there."
 }
 
@@ -131,7 +131,8 @@ if [ -n "$have" ]; then
     echo $$ >"$unfinished"
 else
     find_python
-    echo "Setting up .venv with Python $version and the pinned packages: some minutes, about 3 GB, once (details in $log) ..."
+    echo "Setting up .venv with Python $version and the pinned packages, once: some minutes and 3 GB, or 6 GB where" \
+        "torch brings CUDA libraries (details in $log) ..."
     { rm -rf .venv && mkdir .venv && echo $$ >"$unfinished"; } 2>/dev/null || fail_to_write
     "$python" -m venv .venv >>"$log" 2>&1 </dev/null || fail_to_install
 fi

@@ -94,7 +94,7 @@ def test_a_named_python_that_will_not_do_is_refused_not_replaced(book, version, 
 def test_a_full_disk_is_said_and_the_environment_is_made_anew(book):
     book.add_python("python3")
     book.let_pip("echo 'ERROR: Could not install: [Errno 28] No space left on device'; exit 1")
-    assert "The disk is full: free about 3 GB" in book.refusal("book")
+    assert "The disk is full: make room for 3 GB" in book.refusal("book")
     book.let_pip("")
     assert book.make("setup").returncode == 0
     assert book.calls.count("venv with 3.11.7") == 2
