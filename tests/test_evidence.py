@@ -136,7 +136,7 @@ shell = InteractiveShell.instance()
 with capture_output() as captured:
     shell.run_cell("from llmlib.evidence import check, claim")
     shell.run_cell("claim('Water is wet', True, 1)")
-    shell.run_cell("check(..., bool);")
+    shell.run_cell("check(..., bool);", store_history=True)
 print(json.dumps({"stdout": captured.stdout, "displayed": [output.data for output in captured.outputs]}))
 """
 
