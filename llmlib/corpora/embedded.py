@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 DESCRIPTIONS = {
     "python-docs": "the reference manual and the standard library's docstrings of the running Python (2 MB)",
