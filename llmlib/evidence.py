@@ -51,6 +51,9 @@ class Verdict:
     result: Literal["unanswered", "right", "wrong"]
     message: str
 
+    def __bool__(self) -> bool:
+        return self.result == "right"
+
     def __repr__(self) -> str:
         return self.message
 
@@ -85,18 +88,18 @@ def claim(statement: str, holds: object, measured: object) -> None:
     _show(Claim(statement, shown))
 
 
-def check(answer: object, test: Callable[[Any], object], hint: str = "") -> bool:
+def check(answer: object, test: Callable[[Any], object], hint: str = "") -> Verdict:
     """Tell a reader whether the answer to an exercise is right.
 
     Args:
         answer: The answer; ``...`` stands for none yet.
-        test: Takes the answer and gives whether it is right. An error that it raises counts as a wrong
-            answer, and is shown.
+        test: Takes the answer and gives whether it is right. An error that it raises counts as a wrong answer, and
+            is shown.
         hint: What to tell a reader whose answer is wrong.
 
     Returns:
-        Whether the answer is right. A wrong answer raises nothing: the reader is learning. (At the end of a
-        notebook's cell, a semicolon after the call keeps Jupyter from showing this value too.)
+        The verdict, true if the answer is right. As the last value of a notebook's cell it is shown. A wrong answer
+        raises nothing: the reader is learning.
 
     Raises:
         TypeError: ``test`` cannot be called.
@@ -104,17 +107,14 @@ def check(answer: object, test: Callable[[Any], object], hint: str = "") -> bool
     if not callable(test):
         raise TypeError(f"A test must be a function of the answer, but this is {test!r}.")
     if answer is ...:
-        _show(Verdict("unanswered", "No answer yet."))
-        return False
+        return Verdict("unanswered", "No answer yet.")
     try:
         right, reason = _truth(test(answer)), ""
     except Exception as error:
         right, reason = False, f"{type(error).__name__}: {error}".rstrip(": ")
     if right:
-        _show(Verdict("right", "Right."))
-    else:
-        _show(Verdict("wrong", "Not yet: " + (" — ".join(filter(None, (hint, reason))) or "try again.")))
-    return right
+        return Verdict("right", "Right.")
+    return Verdict("wrong", "Not yet: " + (" — ".join(filter(None, (hint, reason))) or "try again."))
 
 
 def _truth(value: object) -> bool:
@@ -131,7 +131,7 @@ def _truth(value: object) -> bool:
     raise TypeError(f"A truth value is needed, but this is {value!r}, a {type(value).__name__}.")
 
 
-def _show(result: Claim | Verdict) -> None:
+def _show(result: Claim) -> None:
     """Display ``result`` where IPython runs; print it elsewhere."""
     ipython = sys.modules.get("IPython")
     if ipython is None or ipython.get_ipython() is None:

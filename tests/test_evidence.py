@@ -80,33 +80,37 @@ class TestClaim:
 
 
 class TestCheck:
-    def test_right(self, capsys):
-        assert check(3, lambda answer: answer == 3) is True
-        assert capsys.readouterr().out == "Right.\n"
+    def test_right(self):
+        assert check(3, lambda answer: answer == 3) == Verdict("right", "Right.")
+        assert check(3, lambda answer: answer == 3)
 
-    def test_wrong(self, capsys):
-        assert check(4, lambda answer: answer == 3, "count again") is False
-        assert check(4, lambda answer: answer == 3) is False
-        assert capsys.readouterr().out == "Not yet: count again\nNot yet: try again.\n"
+    def test_wrong(self):
+        assert not check(4, lambda answer: answer == 3, "count again")
+        assert repr(check(4, lambda answer: answer == 3, "count again")) == "Not yet: count again"
+        assert repr(check(4, lambda answer: answer == 3)) == "Not yet: try again."
 
-    def test_unanswered(self, capsys):
-        assert check(..., lambda answer: answer == 3, "count again") is False
-        assert capsys.readouterr().out == "No answer yet.\n"
+    def test_unanswered(self):
+        verdict = check(..., lambda answer: answer == 3, "count again")
+        assert not verdict
+        assert verdict == Verdict("unanswered", "No answer yet.")
 
-    def test_an_error_counts_as_wrong_and_is_shown(self, capsys):
-        assert check("a", lambda answer: answer + 1 == 2, "give a number") is False
-        assert check(0, lambda answer: 1 / answer == 2) is False
-        shown = capsys.readouterr().out.splitlines()
-        assert shown[0].startswith("Not yet: give a number — TypeError: can only concatenate")
-        assert shown[1] == "Not yet: ZeroDivisionError: division by zero"
+    def test_an_error_counts_as_wrong_and_is_shown(self):
+        failed = check("a", lambda answer: answer + 1 == 2, "give a number")
+        assert failed.result == "wrong"
+        assert repr(failed).startswith("Not yet: give a number — TypeError: can only concatenate")
+        assert (
+            repr(check(0, lambda answer: 1 / answer == 2)) == "Not yet: ZeroDivisionError: division by zero"
+        )
 
-    def test_an_array_where_a_number_was_asked_counts_as_wrong(self, capsys):
-        assert check(np.array([3, 3]), lambda answer: answer == 3) is False
-        assert "One truth value is needed" in capsys.readouterr().out
+    def test_an_array_where_a_number_was_asked_counts_as_wrong(self):
+        verdict = check(np.array([3, 3]), lambda answer: answer == 3)
+        assert verdict.result == "wrong"
+        assert "One truth value is needed" in repr(verdict)
 
-    def test_a_test_that_says_nothing_never_says_right(self, capsys):
-        assert check(3, lambda answer: None) is False
-        assert "A truth value is needed" in capsys.readouterr().out
+    def test_a_test_that_says_nothing_never_says_right(self):
+        verdict = check(3, lambda answer: None)
+        assert verdict.result == "wrong"
+        assert "A truth value is needed" in repr(verdict)
 
     def test_an_interrupt_is_not_an_answer(self):
         def interrupted(answer: object) -> bool:
@@ -136,7 +140,7 @@ shell = InteractiveShell.instance()
 with capture_output() as captured:
     shell.run_cell("from llmlib.evidence import check, claim")
     shell.run_cell("claim('Water is wet', True, 1)")
-    shell.run_cell("check(..., bool);", store_history=True)
+    shell.run_cell("check(..., bool)", store_history=True)
 print(json.dumps({"stdout": captured.stdout, "displayed": [output.data for output in captured.outputs]}))
 """
 
