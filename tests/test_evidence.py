@@ -138,19 +138,18 @@ from IPython.utils.capture import capture_output
 
 shell = InteractiveShell.instance()
 with capture_output() as captured:
-    shell.run_cell("from llmlib.evidence import check, claim")
+    shell.run_cell("from llmlib.evidence import claim")
     shell.run_cell("claim('Water is wet', True, 1)")
-    shell.run_cell("check(..., bool)", store_history=True)
 print(json.dumps({"stdout": captured.stdout, "displayed": [output.data for output in captured.outputs]}))
 """
 
 
-def test_ipython_displays_both_and_prints_neither():
+def test_ipython_displays_a_claim_and_does_not_print_it():
     pytest.importorskip("IPython")
     run = subprocess.run(
         [sys.executable, "-c", IN_IPYTHON], capture_output=True, text=True, check=True, timeout=60
     )
     shown = json.loads(run.stdout.splitlines()[-1])
-    assert [output["text/plain"] for output in shown["displayed"]] == ["✓ Water is wet — 1", "No answer yet."]
+    assert [output["text/plain"] for output in shown["displayed"]] == ["✓ Water is wet — 1"]
     assert all(output["text/html"].startswith("<div ") for output in shown["displayed"])
     assert shown["stdout"] == ""
