@@ -28,9 +28,12 @@ def token_ids(ids: Iterable[Any], vocab_size: int) -> list[int]:
         ValueError: an id that the vocabulary does not have.
     """
     try:
-        numbers = [operator.index(number) for number in getattr(ids, "tolist", lambda: ids)()]
+        items = list(getattr(ids, "tolist", lambda: ids)())
+        numbers = list(map(operator.index, items))
     except TypeError:
         raise TypeError(f"expected one sequence of integer token ids, not {ids!r:.80}") from None
+    if bool in set(map(type, items)):
+        raise TypeError(f"token ids must be integers, not truth values as in {ids!r:.80}")
     for number in numbers:
         if not 0 <= number < vocab_size:
             raise ValueError(
