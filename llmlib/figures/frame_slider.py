@@ -52,7 +52,7 @@ def frames(
         values: its stops, in order; each is shown as ``str(value)``.
         alt: gets a value and says what its plot shows, for readers who do not see it.
         start: index of the value that is shown first.
-        format: as in :func:`llmlib.figures.themed`.
+        format: as in :func:`~llmlib.figures.style.themed`.
         **subplots: for ``plt.subplots``.
 
     Returns:

@@ -105,8 +105,7 @@ def _follow(text: str, came_from: Sequence[int]) -> list[str]:
 class Lattices:
     """The lattices of many texts, held as arrays so that one walk serves them all.
 
-    All edges of all texts are listed in the order of their end within the text: first those that end after
-        one
+    All edges of all texts are listed in the order of their end within the text: first those that end after one
     character, in every text, then after two, and so on. When the walk comes to an edge, the place where the
     edge starts is done.
 
