@@ -7,5 +7,7 @@
 """
 
 from llmlib.tokenizers.bpe import BPETokenizer
+from llmlib.tokenizers.unigram import UnigramTokenizer
+from llmlib.tokenizers.wordpiece import WordPieceTokenizer
 
-__all__ = ["BPETokenizer"]
+__all__ = ["BPETokenizer", "UnigramTokenizer", "WordPieceTokenizer"]
