@@ -85,10 +85,8 @@ def sample(
         total[end] = float(np.logaddexp.reduce([score for _, score in ways[end]]))
     came_from = [0] * len(total)
     for end in range(len(text), 0, -1):
-        starts = [start for start, _ in ways[end]]
-        came_from[end] = generator.choices(starts, [math.exp(score - total[end]) for _, score in ways[end]])[
-            0
-        ]
+        shares = [math.exp(score - total[end]) for _, score in ways[end]]
+        [(came_from[end], _)] = generator.choices(ways[end], shares)
     return _follow(text, came_from)
 
 
@@ -118,7 +116,7 @@ class Lattices:
     def __init__(self, texts: Sequence[str], counts: Sequence[int], pieces: Sequence[str]) -> None:
         ids = {piece: piece_id for piece_id, piece in enumerate(pieces)}
         longest = max(map(len, pieces))
-        starts, ends, used, steps = array("q"), array("q"), array("q"), array("q")
+        starts, ends, used, steps = array("i"), array("i"), array("i"), array("i")
         first = 0
         for text in texts:
             for start in range(len(text)):
@@ -134,7 +132,7 @@ class Lattices:
         self._counts = np.array(counts, dtype=float)
         lengths = np.array([len(text) for text in texts])
         self._last = np.cumsum(lengths + 1) - 1
-        edges = np.array([starts, ends, used, steps], dtype=np.int64)
+        edges = np.array([starts, ends, used, steps], dtype=np.int32)
         self._set_edges(edges[:, np.lexsort((edges[1], edges[3]))])
 
     def _set_edges(self, edges: Int[np.ndarray, "4 edges"]) -> None:
@@ -155,7 +153,7 @@ class Lattices:
             new_ids: for each piece its new id, or -1 to remove it. Single characters must stay.
         """
         starts, ends, used, steps = self._edges[:, new_ids[self._edges[2]] >= 0]
-        self._set_edges(np.array([starts, ends, new_ids[used], steps]))
+        self._set_edges(np.array([starts, ends, new_ids[used], steps], dtype=np.int32))
 
     def expected_counts(
         self, log_probs: Float[np.ndarray, " pieces"]

@@ -1,10 +1,14 @@
 """Training of the unigram model: fit too many pieces, and drop those that are missed least (Chapter 1).
 
 The method of Kudo 2018 (arXiv:1804.10959, section 3.2), which SentencePiece and Hugging Face's
-``UnigramTrainer`` run too. Three simplifications keep it short. The M-step divides by the sum, which is plain
-maximum likelihood; the others take a Bayesian variant that favours few pieces. The loss of a piece uses its
-expected count; the others count it in the best segmentations only. And the vocabulary shrinks to its final
-size by loss alone; the others stop at 1.1 times the size and take the rest off by probability.
+``UnigramTrainer`` run too. Four simplifications keep it short:
+
+- It starts from ten substrings for each piece wanted; the others from a million.
+- The M-step divides by the sum, which is plain maximum likelihood; the others take a Bayesian variant that
+  favours few pieces.
+- The loss of a piece uses its expected count; the others count it in the best segmentations only.
+- The vocabulary shrinks to its final size by loss alone; the others stop at 1.1 times the size, and take the
+  rest off by probability.
 """
 
 import math
@@ -78,8 +82,7 @@ def seed_pieces(
 ) -> dict[str, int]:
     """All characters, and the substrings that cover most text: those with the highest count times length.
 
-    A substring that occurs only as a part of one longer substring is left out: the longer one stands for
-        both.
+    A substring that occurs only inside one longer substring is left out: the longer one stands for both.
 
     Args:
         word_counts: the distinct words and their counts.
