@@ -114,7 +114,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
             page.set_default_timeout(30_000)
             page.problems = problems = []
             page.on("console", lambda message: message.type == "error" and problems.append(message.text))
-            page.on("pageerror", lambda error: problems.append(str(error)))
+            page.on("pageerror", lambda error: problems.append(error.stack or str(error)))
             page.on("request", lambda request: _is_foreign(request.url) and problems.append(request.url))
             page.add_init_script(f"({_SET_THEME})('{theme}')")
             page.goto(address)

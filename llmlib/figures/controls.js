@@ -95,6 +95,8 @@ function figure(build) {
           el.append(problem);
         }
       };
+      // Or JupyterLab would take the arrow keys for itself; it looks at the element that has the focus.
+      el.addEventListener("focusin", ({ target }) => (target.dataset.lmSuppressShortcuts = "true"));
       el.classList.add("llmlib-figure");
       el.setAttribute("role", "group");
       el.setAttribute("aria-label", model.get("label"));
