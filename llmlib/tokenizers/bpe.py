@@ -63,7 +63,8 @@ class BPETokenizer:
         self._use_regex = use_regex
         special_ids = set(special_tokens.values())
         ordinary = {token: i for i, token in enumerate(self.vocab) if i not in special_ids}
-        if clash := {to_symbols(token) for token in ordinary}.intersection(special_tokens):
+        spellings = {*to_symbols(BYTE_ORDER), *map(to_symbols, ordinary)}
+        if clash := spellings.intersection(special_tokens):
             name = min(clash)
             raise ValueError(
                 f"special token {name!r} is spelled like a token of ordinary text: give it a name that is no "
