@@ -109,7 +109,7 @@ def style(palette: Palette) -> dict[str, Any]:
         "figure.constrained_layout.use": True,
         "figure.dpi": 100,
         "figure.facecolor": "none",
-        "figure.figsize": (6.4, 3.6),
+        "figure.figsize": (5.6, 3.4),
         "font.size": 11,
         "grid.alpha": 0.6,
         "grid.color": palette.line,

@@ -28,8 +28,9 @@ def compact(tokenizer: Tokenizer) -> dict[str, Any]:
             ``save(path)`` and writes a ``tokenizer.json`` of one of these kinds.
 
     Returns:
-        ``type``; ``pieces``, by id, with ``""`` for special tokens, which no ordinary text may become; and
-        what the kind needs besides (merges as pairs of ids, scores, the steps of the normaliser).
+        ``type``; ``pieces``, by id, with ``""`` for special tokens, which no ordinary text may become; and what the
+        kind needs besides (merges as pairs of ids, scores, the steps of the normaliser). A BPE token that is not
+        among the pieces has the next free id when the merge that makes it is reached.
 
     Raises:
         TypeError: it has no ``save``.
@@ -62,7 +63,14 @@ def _byte_pair(document: dict[str, Any], special: set[int]) -> dict[str, Any]:
         )
     ids = model["vocab"]
     merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
-    return {"pieces": _by_id(ids, special), "merges": [ids[part] for merge in merges for part in merge]}
+    pieces = _by_id(ids, special)
+    made = dict.fromkeys(left + right for left, right in merges)
+    others = [piece for piece in pieces if piece not in made]
+    return {
+        # As a rule the tokens are listed in the order of the merges that make them, and need not be listed twice.
+        "pieces": others if [*others, *made] == pieces else pieces,
+        "merges": [ids[part] for merge in merges for part in merge],
+    }
 
 
 def _word_piece(document: dict[str, Any], special: set[int]) -> dict[str, Any]:

@@ -23,10 +23,15 @@ function byteSymbols() {
   return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(prints(byte) ? byte : next++));
 }
 
-function bytePairTokenizer({ pieces, merges }) {
+function bytePairTokenizer({ pieces: listed, merges }) {
   const symbols = byteSymbols();
   const byteOf = new Map(symbols.map((symbol, byte) => [symbol, byte]));
+  const pieces = [...listed];
   const idOf = new Map(pieces.map((piece, id) => [piece, id]));
+  for (let i = 0; i < merges.length; i += 2) {
+    const merged = pieces[merges[i]] + pieces[merges[i + 1]];
+    if (!idOf.has(merged)) idOf.set(merged, pieces.push(merged) - 1);
+  }
   const idOfByte = symbols.map((symbol) => idOf.get(symbol));
   const bytesOf = (id) => Uint8Array.from(pieces[id], (symbol) => byteOf.get(symbol));
 

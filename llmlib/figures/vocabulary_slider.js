@@ -8,7 +8,7 @@ export default figure((model, root) => {
   const choose = (index) => change(model, { size: sizes[index] });
 
   const control = slider({ label: "Vocabulary", name: "size", max: sizes.length - 1 }, choose);
-  const facts = h("dl", { class: "facts" });
+  const facts = h("div", { class: "facts" });
   const chart = compressionChart(sizes, model.get("curves"), choose);
   const count = h("p", { class: "sentence", role: "status" });
   const field = pieceField("Pieces of the sentence");
@@ -27,15 +27,15 @@ export default figure((model, root) => {
       fact("Embedding", number(size * width), `parameters at width ${number(width)}`),
     );
     chart.show(index);
-    say(count, `One sentence, ${plural(pieces.length, "token")}`);
+    say(count, `Cut into ${plural(pieces.length, "token")}`);
     field.show(pieces);
   };
 });
 
 function fact(name, value, unit, colour = "inherit") {
-  const term = h("dt", {}, name);
-  term.style.color = colour;
-  return h("div", {}, term, h("dd", {}, h("strong", {}, value), " ", h("span", { class: "muted" }, unit)));
+  const heading = h("p", { class: "fact" }, name);
+  heading.style.color = colour;
+  return h("div", {}, heading, h("p", {}, h("strong", {}, value), " ", h("span", { class: "muted" }, unit)));
 }
 
 /** Bytes per token over vocabulary size, which has a logarithmic axis. A pointer on it chooses the nearest size. */

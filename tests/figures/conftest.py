@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from llmlib.tokenizers.bpe import BPETokenizer
+from llmlib.tokenizers.unigram import UnigramTokenizer
+from llmlib.tokenizers.wordpiece import WordPieceTokenizer
 from tests.browser_fixtures import browser, open_page, serve  # noqa: F401
 
 PAGE = """<!doctype html>
@@ -31,6 +34,13 @@ def write_page(tmp_path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tokenizers(small_corpus) -> dict[str, Any]:
+    """One tokenizer of each kind."""
+    kinds = {"BPE": BPETokenizer, "WordPiece": WordPieceTokenizer, "Unigram": UnigramTokenizer}
+    return {name: kind.train(small_corpus, 1200) for name, kind in kinds.items()}
 
 
 def html_of(output: Any) -> str:

@@ -153,6 +153,13 @@ def test_words_stand_out_from_the_figure_in_both_themes(theme, write_page, open_
     assert abs(brightness[0] - brightness[1]) > 400
 
 
+def test_paper_is_always_light(write_page, open_page):
+    page = ready(open_page(write_page(Sample()).as_uri(), theme="dark"))
+    page.emulate_media(media="print")
+    style = page.locator(".llmlib-figure").evaluate("node => getComputedStyle(node).backgroundColor")
+    assert style == "rgb(255, 255, 255)"
+
+
 def test_a_phone_shows_it_without_sideways_scrolling(write_page, open_page):
     page = ready(open_page(write_page(Sample(note="long" * 500)).as_uri(), width=360))
     assert page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -53,8 +53,7 @@ def test_the_keyboard_retokenises_the_sentence(page, figure, small_corpus):
             f"{figure.curves['English'][stop]:.2f} bytes per token" in page.locator(".facts").text_content()
         )
         assert (
-            page.locator("[role=status]").text_content()
-            == f"One sentence, {len(trained.encode(SENTENCE))} tokens"
+            page.locator("[role=status]").text_content() == f"Cut into {len(trained.encode(SENTENCE))} tokens"
         )
 
 
