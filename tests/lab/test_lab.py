@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.lab
 
@@ -34,7 +35,7 @@ NOT_OURS = [
     "_cellToolbarOverlapsContents",  # JupyterLab 4.6 trips over cells that are not on the screen
 ]
 
-# Resolves when the last cell has run.
+# Resolves when the last cell has run, and all that the kernel had to say to the figures has come and is drawn.
 RUN_ALL = """async () => {
     const app = window.jupyterapp;
     await app.restored;
@@ -42,6 +43,8 @@ RUN_ALL = """async () => {
     await panel.context.ready;
     await panel.sessionContext.ready;
     await app.commands.execute("notebook:run-all-cells");
+    await panel.sessionContext.session.kernel.requestExecute({ code: "", store_history: false }).done;
+    await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
     return [...panel.context.model.cells].filter(({ type }) => type === "code").map((cell) => ({
         source: cell.sharedModel.source,
         run: cell.executionCount !== null,
@@ -176,7 +179,7 @@ def test_the_kernel_sees_what_the_reader_does(run_notebook):
     page = run_notebook("sample.ipynb")
     merges = page.get_by_role("slider", name="Merges")
     merges.press("Home")
-    assert page.locator("[role=option]").all_text_contents() == list("the␣thing")
+    expect(page.locator("[role=option]")).to_have_text(list("the␣thing"))
     page.wait_for_function(KERNEL_FINDS, arg="figure.steps == {'BPE': 0}")
     page.get_by_label("Your text").fill("<b>the</b>")
     page.wait_for_function(KERNEL_FINDS, arg="figure.text == '<b>the</b>'")
@@ -186,7 +189,7 @@ def test_the_reader_sees_what_the_kernel_does(run_notebook):
     page = run_notebook("sample.ipynb")
     page.wait_for_function(KERNEL_FINDS, arg="figure.set_trait('text', 'that') is None")
     page.wait_for_function("document.querySelector('.llmlib-figure textarea').value === 'that'")
-    assert "".join(page.locator("[role=option]").all_text_contents()) == "that"
+    expect(page.get_by_role("listbox")).to_have_text("that")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
