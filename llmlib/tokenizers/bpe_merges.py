@@ -1,7 +1,7 @@
 """Applying learned merges to a word (Chapter 1)."""
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -28,7 +28,7 @@ class Merges:
 
     def __init__(self, products: Mapping[Pair, int], vocab_size: int) -> None:
         self.pairs = list(products)
-        self._merged = list(products.values())
+        self._products = list(products.values())
         self._ranks = {pair: rank for rank, pair in enumerate(self.pairs)}
         # The ranks once more, a dictionary of right ids for each left id: it saves making a pair for each look.
         rows: list[dict[int, int]] = [{} for _ in range(vocab_size)]
@@ -36,9 +36,9 @@ class Merges:
             rows[left][right] = rank
         self._rank_behind = [row.get for row in rows]
 
-    def apply(self, ids: list[int]) -> list[int]:
+    def apply(self, ids: Sequence[int]) -> list[int]:
         """Merge the ids of a word's bytes as far as they go, in time O(n log n) for n bytes."""
-        return self._apply_with_list(ids) if len(ids) < _LONG else self._apply_with_heap(ids)
+        return self._apply_with_list([*ids]) if len(ids) < _LONG else self._apply_with_heap([*ids, _GONE])
 
     def steps(self, ids: list[int]) -> Iterator[list[int]]:
         """The plain algorithm, which shows its work: the ids, and then the ids after each merge."""
@@ -46,17 +46,16 @@ class Merges:
         while known := [pair for pair in pairwise(ids) if pair in self._ranks]:
             rank = min(self._ranks[pair] for pair in known)
             i = list(pairwise(ids)).index(self.pairs[rank])
-            ids = [*ids[:i], self._merged[rank], *ids[i + 2 :]]
+            ids = [*ids[:i], self._products[rank], *ids[i + 2 :]]
             yield ids
 
     def _apply_with_list(self, ids: list[int]) -> list[int]:
         """Keep the rank of each pair in a list, and look for the lowest: O(n²), but quick for words of a text."""
-        ids = ids.copy()
-        rank_behind = self._rank_behind
+        rank_behind, products = self._rank_behind, self._products
         ranks = [rank_behind[left](right, _NEVER) for left, right in pairwise(ids)]
         while ranks and (rank := min(ranks)) != _NEVER:
             i = ranks.index(rank)
-            ids[i] = merged = self._merged[rank]
+            ids[i] = merged = products[rank]
             del ids[i + 1], ranks[i]
             if i > 0:
                 ranks[i - 1] = rank_behind[ids[i - 1]](merged, _NEVER)
@@ -66,9 +65,8 @@ class Merges:
 
     def _apply_with_heap(self, ids: list[int]) -> list[int]:
         """Keep the pairs in a heap, and the neighbours in a linked list: O(n log n)."""
-        size = len(ids)
-        # One id more: the last one then has a neighbour, and so has the first one, at index -1.
-        ids = [*ids, _GONE]
+        # One id more at the end: so the last one has a neighbour, and so has the first one, at index -1.
+        size = len(ids) - 1
         before = list(range(-1, size))
         behind = list(range(1, size + 2))
         rank_of = self._ranks.get
@@ -82,7 +80,7 @@ class Merges:
             j = behind[i]
             if rank_of((ids[i], ids[j])) != rank:
                 continue  # one of the two has merged with its other neighbour
-            ids[i], ids[j] = self._merged[rank], _GONE
+            ids[i], ids[j] = self._products[rank], _GONE
             behind[i] = behind[j]
             before[behind[j]] = i
             for left, right in (before[i], i), (i, behind[i]):
