@@ -35,6 +35,7 @@ serve: ready ## Serve the built site on this machine (PORT=8000)
 lab: ready ## Open the chapters in JupyterLab
 	@echo "Starting JupyterLab on the chapters, until Ctrl-C ..."
 	@$(PY) -m jupyterlab --ServerApp.root_dir="$(CURDIR)" --ServerApp.preferred_dir="$(CURDIR)/chapters" \
+		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
 		$$([ "$$(id -u)" != 0 ] || echo --allow-root) $(ARGS)
 
 test: unit notebooks ## Run every test: the unit tests (ARGS goes to them), then every chapter

@@ -12,6 +12,21 @@ import llmlib
 
 _ROOT = Path(llmlib.__file__).parent
 
+# JupyterLab's own colours of code, for the classes of Pygments; they follow its theme.
+_COLOURS = {
+    "keyword": "k kc kd kn kr ow",
+    "def": "nc nf",
+    "string": "s s1 s2 sa sd se si",
+    "number": "mf mi",
+    "comment": "c1 ch cm",
+    "operator": "o",
+}
+_CSS = "".join(
+    f".llmlib-source .{name} {{ color: var(--jp-mirror-editor-{colour}-color); }}"
+    for colour, names in _COLOURS.items()
+    for name in names.split()
+)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -39,11 +54,21 @@ class Source:
             fence += "`"
         return f"{caption}\n\n{fence}python\n{self.code}\n{fence}\n"
 
+    def html(self) -> str:
+        """The code in colours, for JupyterLab, where a Markdown extension may leave code blocks plain."""
+        from pygments import highlight
+        from pygments.formatters import HtmlFormatter
+        from pygments.lexers import PythonLexer
+
+        code = highlight(self.code, PythonLexer(), HtmlFormatter(cssclass="llmlib-source"))
+        return f"<style>{_CSS}</style><p><code>{self.name}</code> · {self._place()}</p>{code}"
+
     def _place(self) -> str:
         return f"{self.file}, lines {self.lines[0]}–{self.lines[1]}"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
         return {
+            "text/html": self.html(),
             "text/markdown": self.markdown(),
             "text/plain": f"# {self.name} · {self._place()}\n{self.code}",
         }

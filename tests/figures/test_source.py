@@ -4,6 +4,7 @@ import ast
 import inspect
 
 import pytest
+from bs4 import BeautifulSoup
 
 from llmlib.figures import palette, show, source
 from llmlib.figures.source import Source
@@ -75,3 +76,10 @@ def test_what_is_not_of_llmlib_is_refused(thing):
 def test_an_object_without_source_is_refused():
     with pytest.raises(TypeError, match="has no Python source"):
         show(show(palette))
+
+
+def test_html_for_jupyterlab_holds_the_same_code_in_colours():
+    bundle = show(palette.css)._repr_mimebundle_()
+    page = BeautifulSoup(bundle["text/html"], "html.parser")
+    assert page.select_one("pre").get_text().strip() == show(palette.css).code
+    assert page.select(".llmlib-source .k")
