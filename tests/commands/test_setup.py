@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -138,12 +139,13 @@ def test_an_interrupted_set_up_is_repaired_by_the_next_call(book, number):
     book.let_pip("sleep 60")
     command = [str(book.path / "make"), "setup"]
     pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, cwd=book.root, env=book.environment(), stderr=pipe, text=True, start_new_session=True
-    ) as process:
+    options = {"cwd": book.root, "env": book.environment(), "stderr": pipe, "text": True}
+    # Where the tests themselves run in the background, an interrupt would be ignored from the start.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, **options, start_new_session=True, preexec_fn=heed) as process:
         wait_for(lambda: len(book.calls) == 2)
         os.killpg(process.pid, number)
-        said = process.communicate(timeout=20)[1]
+        said = process.communicate(timeout=120)[1]
     assert process.returncode != 0
     assert ("The set-up was interrupted" in said) == (number == signal.SIGINT)
     book.let_pip("")
