@@ -64,7 +64,7 @@ def _check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
             raise ValueError(f"{name} has the shape {tuple(tensor.shape)}, but attention takes {shape}.")
     if not q.dtype == k.dtype == v.dtype:
         raise TypeError(
-            f"q, k, v must have one dtype, but have {q.dtype}, {k.dtype}, {v.dtype}: convert them with .to(...)."
+            f"q, k, v must have one dtype, but have {q.dtype}, {k.dtype}, {v.dtype}: convert with .to(...)."
         )
     if not q.device == k.device == v.device:
         raise ValueError(
@@ -77,8 +77,8 @@ def _check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
         )
     if (q.shape[0], q.shape[3]) != (k.shape[0], k.shape[3]):
         raise ValueError(
-            f"q {tuple(q.shape)} and k {tuple(k.shape)} must agree in the batch B (first) and the head width D "
-            "(last)."
+            f"q {tuple(q.shape)} and k {tuple(k.shape)} must agree in the batch B (first) and the head width "
+            "D (last)."
         )
     if k.shape[1] == 0 or q.shape[1] % k.shape[1]:
         raise ValueError(

@@ -20,8 +20,8 @@ class Block(nn.Module):
       3.1);
     - ``"pre"``: x + f(LN(x)), as in GPT-2 (compared by Xiong et al. 2020, arXiv:2002.04745, table 1);
     - ``"normformer"``: ``"pre"`` with three more: LN after attention, a learned factor for each of its heads,
-      and LN after the activation of the feed-forward layer (Shleifer et al. 2021, arXiv:2110.09456, section 2;
-      without its optional scaling of the residual).
+      and LN after the activation of the feed-forward layer (Shleifer et al. 2021, arXiv:2110.09456, section
+      2; without its optional scaling of the residual).
 
     One block serves as encoder (no mask), as decoder (causal mask), or, with cross-attention, as the decoder
     that reads what an encoder made.

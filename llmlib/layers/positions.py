@@ -10,9 +10,9 @@ def sinusoids(
 ) -> Float[Tensor, "length width"]:
     """The fixed position vectors of the first Transformer: sine and cosine in turn (Chapter 3).
 
-    Position t has sin(t · ω_i) at 2i and cos(t · ω_i) at 2i + 1, with ω_i = 10000^(−2i / width). So the vector
-    of t + k is that of t, rotated by angles that depend on k alone. Vaswani et al. 2017, arXiv:1706.03762,
-    section 3.5.
+    Position t has sin(t · ω_i) at 2i and cos(t · ω_i) at 2i + 1, with ω_i = 10000^(−2i / width). So the
+    vector of t + k is that of t, rotated by angles that depend on k alone. Vaswani et al. 2017,
+    arXiv:1706.03762, section 3.5.
 
     Args:
         length: How many positions.
