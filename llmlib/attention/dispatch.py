@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from jaxtyping import Float
 from torch import Tensor
 
 from llmlib.attention import dense
@@ -11,14 +12,14 @@ _BACKENDS: dict[str, Callable[..., Tensor]] = {"reference": dense.reference, "sd
 
 
 def attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
+    q: Float[Tensor, "B H T D"],
+    k: Float[Tensor, "B G S D"],
+    v: Float[Tensor, "B G S D"],
     *,
     mask: Mask | None = None,
     scale: float | None = None,
     backend: str = "auto",
-) -> Tensor:
+) -> Float[Tensor, "B H T D"]:
     """Scaled dot-product attention: softmax(q · kᵀ · scale) · v over the keys that the mask allows.
 
     Vaswani et al. 2017, arXiv:1706.03762, equation 1 (Chapter 3); with G < H key/value heads, grouped-query

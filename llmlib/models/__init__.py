@@ -1,0 +1,10 @@
+"""The language models of the book (Chapters 2, 3 and later).
+
+>>> from llmlib.models import GPT, GPTConfig
+>>> model = GPT(GPTConfig.preset("gpt2", layers=2, width=64, heads=4))
+"""
+
+from llmlib.models.gpt import GPT
+from llmlib.models.gpt_config import GPTConfig
+
+__all__ = ["GPT", "GPTConfig"]
