@@ -6,5 +6,7 @@
 
 from llmlib.models.gpt import GPT
 from llmlib.models.gpt_config import GPTConfig
+from llmlib.models.ngram import KneserNey
+from llmlib.models.rnn import RNN, RNNConfig
 
-__all__ = ["GPT", "GPTConfig"]
+__all__ = ["GPT", "RNN", "GPTConfig", "KneserNey", "RNNConfig"]
