@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 
-def check_ids(ids: Tensor, vocab_size: int) -> None:
+def check_ids(ids: Tensor, vocab_size: int | None) -> None:
     """Refuse token ids that a model cannot read.
 
     On a GPU the values are not checked, for every step would have to wait for the device.
 
     Args:
         ids: What should be token ids (B, T).
-        vocab_size: V.
+        vocab_size: V, or None where it is not known.
 
     Raises:
         TypeError: They are not whole numbers.
@@ -23,7 +23,7 @@ def check_ids(ids: Tensor, vocab_size: int) -> None:
         raise ValueError(
             f"Token ids must have the shape (B, T), but have {tuple(ids.shape)}: for one sequence, ids[None]."
         )
-    if ids.device.type == "cpu" and not torch.compiler.is_compiling():
+    if vocab_size is not None and ids.device.type == "cpu" and not torch.compiler.is_compiling():
         low, high = (int(bound) for bound in ids.aminmax())
         if low < 0 or high >= vocab_size:
             raise ValueError(
