@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor
 
-from llmlib.attention.masks import Mask, is_causal, is_full
+from llmlib.attention.masks import Mask, causal, full
 
 
 def attention_weights(
@@ -67,18 +67,17 @@ def sdpa(
 
     A causal mask is never written out; any other is, with T · S entries.
     """
-    heads, kv_heads = q.shape[1], k.shape[1]
     dense = None
-    if mask is not None and not is_full(mask) and not is_causal(mask):
-        dense = mask.dense(q.shape[2], k.shape[2], batch=q.shape[0], heads=heads, device=q.device)
+    if mask not in (None, full(), causal()):
+        dense = mask.dense(q.shape[2], k.shape[2], batch=q.shape[0], heads=q.shape[1], device=q.device)
     return F.scaled_dot_product_attention(
         q,
         k,
         v,
         attn_mask=dense,
-        is_causal=mask is not None and is_causal(mask),
+        is_causal=mask == causal(),
         scale=scale,
-        enable_gqa=heads != kv_heads,
+        enable_gqa=q.shape[1] != k.shape[1],
     )
 
 

@@ -41,11 +41,13 @@ class Mask:
 
     def __and__(self, other: "Mask") -> "Mask":
         """What both masks allow."""
-        return Mask(lambda *at: self.mask_mod(*at) & other.mask_mod(*at), f"({self} & {other})")
+        ours, theirs = self.mask_mod, other.mask_mod
+        return Mask(lambda b, h, q, kv: ours(b, h, q, kv) & theirs(b, h, q, kv), f"({self} & {other})")
 
     def __or__(self, other: "Mask") -> "Mask":
         """What at least one of the masks allows."""
-        return Mask(lambda *at: self.mask_mod(*at) | other.mask_mod(*at), f"({self} | {other})")
+        ours, theirs = self.mask_mod, other.mask_mod
+        return Mask(lambda b, h, q, kv: ours(b, h, q, kv) | theirs(b, h, q, kv), f"({self} | {other})")
 
     def __repr__(self) -> str:
         return self.name
@@ -77,7 +79,7 @@ class Mask:
         """
         S = T if S is None else S  # noqa: N806
         b = torch.arange(batch, device=device).view(-1, 1, 1, 1)
-        h = torch.arange(heads, device=device).view(-1, 1, 1)
+        h = torch.arange(heads, device=device).view(1, -1, 1, 1)
         q_idx = torch.arange(T, device=device).view(-1, 1)
         kv_idx = torch.arange(S, device=device)
         allowed = self.mask_mod(b, h, q_idx, kv_idx)
@@ -87,17 +89,14 @@ class Mask:
         return allowed.expand(*allowed.shape[:-2], T, S)
 
 
-def _full(b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
-    return kv_idx >= 0
-
-
-def _causal(b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
-    return kv_idx <= q_idx
+# These two are made once, so that a backend can know them again: they equal themselves and no other mask.
+_FULL = Mask(lambda b, h, q_idx, kv_idx: kv_idx >= 0, "full()")
+_CAUSAL = Mask(lambda b, h, q_idx, kv_idx: kv_idx <= q_idx, "causal()")
 
 
 def full() -> Mask:
     """Every query sees every key: for an encoder, and for a decoder that reads one (Chapter 3)."""
-    return Mask(_full, "full()")
+    return _FULL
 
 
 def causal() -> Mask:
@@ -106,7 +105,7 @@ def causal() -> Mask:
     Vaswani et al. 2017, arXiv:1706.03762, section 3.2.3. Queries and keys are both counted from the start of
     the sequence, also where T and S differ.
     """
-    return Mask(_causal, "causal()")
+    return _CAUSAL
 
 
 def prefix(n: int) -> Mask:
@@ -139,13 +138,3 @@ def block_local(b: int) -> Mask:
         raise ValueError(f"A block needs at least 1 position, but got b = {b}.")
     size = b
     return Mask(lambda b, h, q_idx, kv_idx: q_idx // size == kv_idx // size, f"block_local({b})")
-
-
-def is_full(mask: Mask) -> bool:
-    """Whether ``mask`` is :func:`full`, which a backend may leave out."""
-    return mask.mask_mod is _full
-
-
-def is_causal(mask: Mask) -> bool:
-    """Whether ``mask`` is :func:`causal` and nothing else, for which backends have a shorter way."""
-    return mask.mask_mod is _causal

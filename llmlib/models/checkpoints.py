@@ -111,10 +111,11 @@ def assign(
         refuse(folder, f"lacks {len(missing)} of the model's {len(expected)} weights: {_some(missing)}")
     if unknown := sorted(weights.keys() - expected.keys()):
         refuse(folder, f"holds {len(unknown)} weights that the model has no place for: {_some(unknown)}")
-    for name, weight in weights.items():
-        if weight.shape != expected[name].shape:
-            wanted = tuple(expected[name].shape)
-            refuse(folder, f"{name} has the shape {tuple(weight.shape)}, but {CONFIG} asks for {wanted}")
+    for name, place in expected.items():
+        weight = weights[name]
+        if weight.shape != place.shape:
+            found, wanted = tuple(weight.shape), tuple(place.shape)
+            refuse(folder, f"{name} has the shape {found}, but {CONFIG} asks for {wanted}")
         if not weight.is_floating_point() or weight.element_size() < 2:
             refuse(folder, f"{name} is {weight.dtype}, but weights must be floats of 16 to 64 bits")
     # A copy, so that the model does not hang on to the file from which it was read.
