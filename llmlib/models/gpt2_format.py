@@ -118,4 +118,4 @@ def to_weights(weights: dict[str, Tensor], config: GPTConfig, folder: Path) -> d
 
 
 def _turn(name: str, weight: Tensor) -> Tensor:
-    return weight.T if _TRANSPOSED.search(name) and weight.dim() == 2 else weight
+    return weight.transpose(0, -1) if _TRANSPOSED.search(name) else weight

@@ -96,6 +96,15 @@ def test_a_loaded_model_trains_and_leaves_its_files_alone(saved):
     assert torch.equal(GPT.from_pretrained(folder)(IDS), model(IDS))
 
 
+def test_a_loaded_model_does_not_hang_on_its_file(saved):
+    model, folder = saved
+    again = GPT.from_pretrained(folder)
+    size = (folder / "model.safetensors").stat().st_size
+    with (folder / "model.safetensors").open("rb+") as stream:
+        stream.write(bytes(size))
+    assert torch.equal(again(IDS), model(IDS))
+
+
 def test_loading_draws_no_random_numbers(saved):
     torch.manual_seed(0)
     GPT.from_pretrained(saved[1])
@@ -162,6 +171,10 @@ def test_refuses_an_unknown_field_of_its_own_format(tmp_path):
     ("change", "message"),
     [
         (lambda w: w.pop("transformer.ln_f.bias"), r"lacks 1 of the model's 28 weights: final_norm\.bias"),
+        (
+            lambda w: w.update({"transformer.h.1.attn.c_attn.weight": torch.ones(432)}),
+            r"blocks\.1\.attention\.qkv\.weight has the shape \(432,\)",
+        ),
         (lambda w: w.update({"lm_head.bias": torch.ones(29)}), r"no place for: unembedding\.bias"),
         (
             lambda w: w.update({"lm_head.weight": torch.ones(29, 12)}),
