@@ -20,6 +20,7 @@ from llmlib.attention import Mask, masks
 from llmlib.layers import Block, LayerNorm, LearnedPositions, SinusoidalPositions
 from llmlib.models import checkpoints, gpt2_format, hub
 from llmlib.models.gpt_config import GPTConfig
+from llmlib.models.inputs import check_ids
 
 _MODEL_TYPE = "llmlib-gpt"
 
@@ -82,7 +83,7 @@ class GPT(nn.Module):
 
     def hidden(self, ids: Int[Tensor, "B T"], *, mask: Mask | None = None) -> Float[Tensor, "B T C"]:
         """What the blocks make of ``ids``: the vectors from which :meth:`logits` predicts the next tokens."""
-        self._check(ids)
+        check_ids(ids, self.config.vocab_size)
         x = self.tokens(ids)
         if self.config.positions == "sinusoidal":
             # Else the positions, of size 1, would drown the tokens: Vaswani et al. 2017, section 3.4.
@@ -159,22 +160,6 @@ class GPT(nn.Module):
             model = cls(config)
         checkpoints.assign(model, weights, folder, device=device, dtype=dtype)
         return model
-
-    def _check(self, ids: Tensor) -> None:
-        if ids.is_floating_point() or ids.dtype == torch.bool:
-            raise TypeError(f"Token ids must be whole numbers, but are {ids.dtype}: convert with .long().")
-        if ids.dim() != 2 or 0 in ids.shape:
-            raise ValueError(
-                f"Token ids must have the shape (B, T), but have {tuple(ids.shape)}: for one sequence, give "
-                "ids[None]."
-            )
-        if ids.device.type == "cpu" and not torch.compiler.is_compiling():
-            low, high = (int(bound) for bound in ids.aminmax())
-            if low < 0 or high >= self.config.vocab_size:
-                raise ValueError(
-                    f"Token ids must be in 0 … {self.config.vocab_size - 1}, the vocabulary of this model, "
-                    f"but there is {low if low < 0 else high}: encode with the tokenizer of the model."
-                )
 
     def _initialise(self) -> None:
         for name, parameter in self.named_parameters():

@@ -237,7 +237,7 @@ def test_an_untrained_model_is_as_good_as_chance():
 @pytest.mark.parametrize(
     ("ids", "error", "message"),
     [
-        (torch.tensor([[0, 29]]), ValueError, r"in 0 … 28, the vocabulary of this model, but there is 29"),
+        (torch.tensor([[0, 29]]), ValueError, r"in 0 … 28 .*, but there is 29"),
         (torch.tensor([[-1, 2]]), ValueError, "but there is -1"),
         (torch.tensor([1, 2]), ValueError, r"shape \(B, T\), but have \(2,\)"),
         (torch.zeros(1, 0).long(), ValueError, r"shape \(B, T\), but have \(1, 0\)"),
