@@ -5,6 +5,7 @@
 - the layers are PyTorch's, or the cells of rnn_cells.py with the same weights (``backend="reference"``)
 """
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -113,7 +114,8 @@ class RNN(nn.Module):
         check_ids(ids, self.config.vocab_size)
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(map(repr, BACKENDS))}, but is {backend!r}.")
-        x = self.tokens(ids)
+        # Vectors small enough for good logits are too small for the gates: Vaswani et al. 2017, section 3.4.
+        x = self.tokens(ids) * math.sqrt(self.config.width)
         if states is None:
             nothing = torch.zeros_like(x[:, 0])
             states = [(nothing, nothing) if self.config.cell == "lstm" else (nothing,)] * self.config.layers

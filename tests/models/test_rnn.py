@@ -41,7 +41,7 @@ def test_logits_and_gradients_are_those_of_torch(cell, backend, ids):
     model = random_model(cell)
     peer = peer_of(model)
     embedding = model.tokens.weight.detach().clone().requires_grad_()
-    expected = peer(embedding[ids])[0] @ embedding.T
+    expected = peer(embedding[ids] * 8**0.5)[0] @ embedding.T
 
     logits = model(ids, backend=backend)
     assert_close(logits, expected)
@@ -71,7 +71,7 @@ def test_the_states_are_those_of_torch(cell, ids):
     model = random_model(cell)
     peer = peer_of(model)
     _, states = model.read_on(ids)
-    after = peer(model.tokens(ids))[1]
+    after = peer(model.tokens(ids) * 8**0.5)[1]
     for part, expected in enumerate(after if cell == "lstm" else (after,)):
         assert_close(torch.stack([state[part] for state in states]), expected)
 
