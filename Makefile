@@ -82,7 +82,7 @@ lock: ready ## Resolve requirements.txt again from pyproject.toml (ARGS=--upgrad
 
 clean: ## Remove what was built and every cache
 	@echo "Removing _build and the caches ..."
-	@rm -rf _build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf _build .ruff_cache .mypy_cache .hypothesis
 	@find . -path ./.venv -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 distclean: clean ## The same, and remove .venv

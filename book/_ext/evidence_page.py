@@ -25,6 +25,7 @@ class Evidence(SphinxDirective):
     """``{evidence}``: the table of all claims."""
 
     def run(self) -> list[nodes.Node]:
+        """Leave a place for the table."""
         self.env.evidence_pages.add(self.env.docname)
         return [_Table()]
 

@@ -11,11 +11,11 @@ import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 DESCRIPTIONS = {
     "python-docs": "the reference manual and the standard library's docstrings of the running Python (2 MB)",
-    "python-stack": "python-docs and the docstrings of torch, sympy, networkx, numpy and matplotlib (15 MB)",
+    "python-stack": "python-docs and the docstrings of torch, sympy, networkx, numpy and matplotlib (16 MB)",
 }
 STACK = ("torch", "sympy", "networkx", "numpy", "matplotlib")
 # Tests and copies of other packages say nothing about the library; the topics are read as they are.

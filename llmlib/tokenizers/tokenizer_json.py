@@ -80,7 +80,7 @@ def read(path: str | os.PathLike[str], model_type: str) -> dict[str, Any]:
     found = model.setdefault("type", _guess_type(model))
     if found != model_type:
         remedy = (
-            f"use {_CLASSES[found]}.load" if found in _CLASSES else f"this book has {', '.join(_CLASSES)}"
+            f"use {_CLASSES[found]}.load" if found in _CLASSES else f"this book has {', '.join(_CLASSES.values())}"
         )
         refuse(file, f"holds a model of type {found!r}, not {model_type!r}: {remedy}")
     for option in ("truncation", "padding"):

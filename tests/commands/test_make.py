@@ -32,9 +32,17 @@ def test_make_alone_lists_every_command_and_needs_no_python(book):
     assert promised <= commands()
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", ".ci/run", ".github/workflows/book.yml", "Makefile"]
-)
+TEXTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "book/how-to-run.md",
+    "Makefile",
+    ".ci/run",
+    ".github/workflows/book.yml",
+]
+
+
+@pytest.mark.parametrize("name", TEXTS)
 def test_every_command_that_a_text_names_exists(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     named = set(re.findall(r"(?:`|^ *|type: |run: )make ([a-z][a-z-]*)", text, re.MULTILINE))

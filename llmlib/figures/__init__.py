@@ -1,0 +1,60 @@
+"""Live figures, plots for both themes, and the source of the package, for the chapters.
+
+A name is loaded when it is first used: importing this room needs neither anywidget nor matplotlib.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmlib.figures.frame_slider import Frames, frames
+    from llmlib.figures.live import LiveFigure
+    from llmlib.figures.source import Source, show
+    from llmlib.figures.style import Picture, themed
+    from llmlib.figures.tokenizer_playground import TokenizerPlayground
+    from llmlib.figures.vocabulary_slider import VocabularySlider
+
+_MODULES = {
+    "Frames": "frame_slider",
+    "LiveFigure": "live",
+    "Picture": "style",
+    "Source": "source",
+    "TokenizerPlayground": "tokenizer_playground",
+    "VocabularySlider": "vocabulary_slider",
+    "frames": "frame_slider",
+    "show": "source",
+    "themed": "style",
+}
+
+_OPTIONAL = {"anywidget", "matplotlib", "traitlets"}
+
+__all__ = [
+    "Frames",
+    "LiveFigure",
+    "Picture",
+    "Source",
+    "TokenizerPlayground",
+    "VocabularySlider",
+    "frames",
+    "show",
+    "themed",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name not in _OPTIONAL:
+            raise
+        raise ModuleNotFoundError(
+            f"llmlib.figures.{name} needs {error.name}, which is not installed: "
+            "run `pip install anywidget matplotlib`",
+            name=error.name,
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,39 @@
+"""What the tests of the figures share: a browser, and a minimal page that holds a figure."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser_fixtures import browser, open_page, serve  # noqa: F401
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Figure</title>
+  <link rel="icon" href="data:,">
+  <script>document.documentElement.dataset.theme = localStorage.getItem("theme") ?? "light"</script>
+  <style>
+    body { margin: 12px; } [data-theme="dark"] { background: #14181e; color: #ced6dd; }
+  </style>
+</head>
+<body>%s</body></html>"""
+
+
+@pytest.fixture
+def write_page(tmp_path) -> Callable[..., Path]:
+    """``write_page(figure, ...)`` writes a page as the book would show these outputs, and returns its path."""
+
+    def write(*figures: Any) -> Path:
+        path = tmp_path / "page.html"
+        path.write_text(PAGE % "\n".join(map(html_of, figures)), encoding="utf-8")
+        return path
+
+    return write
+
+
+def html_of(output: Any) -> str:
+    """The HTML that a notebook stores for an output."""
+    bundle = output._repr_mimebundle_()
+    return (bundle[0] if isinstance(bundle, tuple) else bundle)["text/html"]

@@ -1,0 +1,131 @@
+"""The built site in a real browser: over http and from the folder, in both themes, on a desk and on a phone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.site
+
+SITE = Path(__file__).parents[2] / "_build" / "html"
+PAGES = sorted(
+    path.relative_to(SITE).as_posix()
+    for part in ("book", "chapters")
+    for path in (SITE / part).rglob("*.html")
+)
+CHAPTER = "chapters/01_tokenization.html"
+SCHEMES = ["http", "file"]
+
+
+@pytest.fixture
+def address(site: Path, serve):
+    """``address(page, scheme)``: where a page of the site is."""
+    return lambda page, scheme: f"{site.as_uri() if scheme == 'file' else serve(site)}/{page}"
+
+
+def figures_are_mounted(page) -> None:
+    """Wait until every live figure of the page runs."""
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.llmlib-figure')].every((figure) => figure.hasAttribute('data-ready'))"
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_silent_and_fits_a_phone(open_page, address, name, scheme, theme) -> None:
+    """No error in the console, nothing asked of another host (``open_page`` watches), no sideways scrolling."""
+    page = open_page(address(name, scheme), width=360, height=740, theme=theme)
+    figures_are_mounted(page)
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("document.querySelector('.bd-article, article')?.scrollWidth ?? 0") <= 360
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_formulas_are_set_by_the_sites_own_mathjax(open_page, address, scheme) -> None:
+    page = open_page(address(CHAPTER, scheme))
+    page.wait_for_selector("mjx-container")
+    page.wait_for_function("() => document.querySelectorAll('mjx-container').length >= 10")
+    assert page.locator("mjx-merror").count() == 0
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_search_finds_the_chapter(open_page, address, scheme) -> None:
+    page = open_page(address("search.html?q=wordpiece", scheme))
+    page.wait_for_selector("#search-results li a")
+    assert any(
+        "01_tokenization" in link.get_attribute("href") for link in page.locator("#search-results a").all()
+    )
+
+
+def test_the_switch_changes_the_theme_and_the_pictures(open_page, address) -> None:
+    page = open_page(address(CHAPTER, "http"), theme="light")
+    visible = "[...document.querySelectorAll('.cell_output img')].filter((i) => i.offsetParent).map((i) => i.className)"
+    before = page.evaluate(visible)
+    assert before
+    assert all("only-light" in name for name in before)
+    for _ in range(3):  # light, dark and the system's choice take turns
+        page.locator("button.theme-switch-button:visible").first.click()
+        if page.evaluate("document.documentElement.dataset.theme") == "dark":
+            break
+    after = page.evaluate(visible)
+    assert len(after) == len(before)
+    assert all("only-dark" in name for name in after)
+
+
+def test_solutions_are_folded_until_asked_for(open_page, address) -> None:
+    page = open_page(address(CHAPTER, "http"))
+    solution = page.locator(".solution").first
+    inner = solution.locator(".cell").first
+    assert not inner.is_visible()
+    solution.locator(".toggle-button").click()
+    inner.wait_for(state="visible")
+
+
+def test_a_claim_is_reached_from_the_evidence_page(open_page, address) -> None:
+    page = open_page(address("book/evidence.html", "http"))
+    link = page.locator("table.evidence a").first
+    statement = link.text_content()
+    link.click()
+    page.wait_for_url("**/chapters/**")
+    anchor = page.url.split("#")[1]
+    assert (
+        page.evaluate("(id) => document.getElementById(decodeURIComponent(id)).dataset.statement", anchor)
+        == statement
+    )
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_playground_answers_typing_and_its_slider(open_page, address, scheme) -> None:
+    page = open_page(address(CHAPTER, scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").first
+    box = figure.locator("textarea")
+    before = figure.inner_text()
+    box.fill("the interpreter <img src=x onerror=alert(1)> 你好")
+    page.wait_for_timeout(300)
+    after = figure.inner_text()
+    assert after != before
+    assert figure.locator("img").count() == 0
+    slider = figure.locator("input[type=range]").first
+    slider.focus()
+    page.keyboard.press("Home")
+    page.wait_for_timeout(200)
+    assert figure.inner_text() != after
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_vocabulary_slider_changes_the_pieces(open_page, address, scheme) -> None:
+    page = open_page(address(CHAPTER, scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").last
+    slider = figure.locator("input[type=range]").first
+    slider.focus()
+    texts = []
+    for key in ("Home", "End"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(300)
+        texts.append(figure.inner_text())
+    assert texts[0] != texts[1]
