@@ -142,7 +142,7 @@ def _add_fields(
     """An option for each field of a dataclass, explained by the class's own docstring."""
     hints = typing.get_type_hints(settings)
     documented = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", inspect.getdoc(settings) or "", re.MULTILINE)
-    meaning = {name: " ".join(text.split()).replace("%", "%%").replace("`", "") for name, text in documented}
+    meaning = {name: " ".join(re.sub(":class:|`", "", text).split()) for name, text in documented}
     for field in dataclasses.fields(settings):
         if field.name in without:
             continue
@@ -151,7 +151,7 @@ def _add_fields(
             hint = typing.get_args(hint)[0]
         default = defaults.get(field.name, field.default)
         shown = "" if default is None else f" (default: {default})"
-        options: dict[str, Any] = {"help": meaning[field.name] + shown}
+        options: dict[str, Any] = {"help": (meaning[field.name] + shown).replace("%", "%%")}
         if typing.get_origin(hint) is Literal:
             options["choices"] = typing.get_args(hint)
         elif hint is bool:
