@@ -25,6 +25,7 @@ class Successor(nn.Module):
 
     def forward(self, ids):
         self.shown.append(ids.clone())
+        assert not torch.is_grad_enabled()
         return 10 * self.dropout(torch.eye(V)[(ids + 1) % V])
 
 
