@@ -31,6 +31,15 @@ class TinyModel(nn.Module):
         return self.head(x)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Sums this small gain nothing from threads, and on a busy machine those would wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def make_model():
     def make(seed=0, **settings):

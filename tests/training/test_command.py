@@ -48,7 +48,7 @@ def refusal(*arguments):
 
 def test_help_explains_every_setting():
     command = [sys.executable, "-m", "llmlib.training", "--help"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     shown = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=True, timeout=120
     ).stdout

@@ -53,7 +53,7 @@ def test_a_gpu_resumes_with_the_same_random_numbers(make_model, rows, tmp_path):
 def test_torchrun_on_a_gpu(make_model, rows, tmp_path):
     np.save(tmp_path / "rows.npy", rows)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
     command = [*torchrun, HERE / "train_distributed.py", tmp_path]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-4000:]

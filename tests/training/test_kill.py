@@ -17,7 +17,7 @@ KILLS = 8
 def test_kill_9_at_any_moment_loses_one_step_and_no_file(tmp_path, rows, make_model):
     """With a checkpoint each step, at most the step under way and the one being saved are made again."""
     np.save(tmp_path / "rows.npy", rows)
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, HERE / "kill_training.py", tmp_path, str(KILLS)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
