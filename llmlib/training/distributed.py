@@ -13,8 +13,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -104,9 +102,12 @@ def share(model: nn.Module, engine: str, world: World) -> nn.Module:
             dist.broadcast(tensor, src=0)
     if engine == "ddp":
         model.to(world.device)
-        return DistributedDataParallel(model, broadcast_buffers=False)
+        return DistributedDataParallel(model)
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     mesh = init_device_mesh(world.device.type, (world.size,))
-    for module in list(model.modules()):
+    for module in reversed(list(model.modules())):  # what is inside a block before the block
         if isinstance(module, nn.ModuleList):
             for block in module:
                 fully_shard(block, mesh=mesh)
@@ -126,6 +127,7 @@ def average_gradients(engine: nn.Module, average: bool) -> contextlib.AbstractCo
     """
     if isinstance(engine, DistributedDataParallel) and not average:
         return engine.no_sync()
-    if isinstance(engine, FSDPModule):
-        engine.set_requires_gradient_sync(average)
+    synchronise = getattr(engine, "set_requires_gradient_sync", None)
+    if synchronise is not None:  # FSDP2
+        synchronise(average)
     return contextlib.nullcontext()

@@ -1,12 +1,14 @@
 """Models and optimisers as checkpoints hold them: tensors by name, whole even where processes share them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -30,7 +32,7 @@ def optimizer_tensors(model: nn.Module, optimizers: list[Optimizer]) -> dict[str
 
 def whole(tensor: Tensor) -> Tensor:
     """A tensor put together, if its parts lie in several processes; then all of them must call."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if _is_shared(tensor) else tensor
 
 
 def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -80,7 +82,14 @@ def restore_optimizers(model: nn.Module, optimizers: list[Optimizer], saved: Map
 
 def _like(target: Tensor, tensor: Tensor) -> Tensor:
     """``tensor`` on the device of ``target``, and shared out as ``target`` is."""
-    if isinstance(target, DTensor):
+    if _is_shared(target):
+        from torch.distributed.tensor import distribute_tensor
+
         placed = tensor.to(target.device_mesh.device_type)
         return distribute_tensor(placed, target.device_mesh, target.placements, src_data_rank=None)
     return tensor.to(target.device)
+
+
+def _is_shared(tensor: Tensor) -> TypeGuard["DTensor"]:
+    """Whether a tensor is a ``DTensor``. Asked without importing that class, which takes half a second."""
+    return hasattr(tensor, "device_mesh")
