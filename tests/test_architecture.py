@@ -68,6 +68,8 @@ def imports(source: str, package: str) -> Iterator[str]:
 def imports_of(room: str) -> set[str]:
     found: set[str] = set()
     for file in files(room):
+        if file.name == "__main__.py":
+            continue  # a command puts rooms together, as a chapter does
         package = ".".join(file.relative_to(PACKAGE.parent).parent.parts)
         found |= set(imports(file.read_text(encoding="utf-8"), package))
     return found

@@ -1,0 +1,44 @@
+"""Normalisation: what keeps the numbers in a deep stack at one size (Chapter 3)."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def layer_norm(
+    x: Float[Tensor, "... C"], weight: Float[Tensor, " C"], bias: Float[Tensor, " C"], eps: float = 1e-5
+) -> Float[Tensor, "... C"]:
+    """Layer normalisation as its formula: (x − mean) / √(variance + eps) · weight + bias (Chapter 3).
+
+    Ba et al. 2016, arXiv:1607.06450, equation 3. Mean and variance are taken over the C numbers of one token,
+    so tokens do not mix, and the result depends neither on the batch nor on the other positions.
+
+    Args:
+        x: One vector of width C a token.
+        weight: The gain g of each of the C numbers.
+        bias: The shift b of each.
+        eps: What keeps a constant vector from being divided by zero.
+    """
+    mean = x.mean(dim=-1, keepdim=True)
+    variance = (x - mean).square().mean(dim=-1, keepdim=True)
+    return (x - mean) * torch.rsqrt(variance + eps) * weight + bias
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation with a learned gain and shift: :func:`layer_norm` in one fused step (Chapter 3).
+
+    Args:
+        width: C.
+        eps: What is added to the variance.
+    """
+
+    def __init__(self, width: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:
+        """Normalise each vector of ``x``."""
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)

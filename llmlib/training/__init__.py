@@ -1,0 +1,29 @@
+"""Training: one loop, from a notebook to several GPUs (Chapter 3).
+
+>>> from llmlib.training import Blocks, TrainConfig, train
+>>> history = train(model, Blocks(rows, held_out), TrainConfig(seconds=60))  # doctest: +SKIP
+"""
+
+from llmlib.training.checkpoint import load_weights
+from llmlib.training.config import TrainConfig
+from llmlib.training.data import Blocks
+from llmlib.training.history import EvaluationRecord, History, StepRecord
+from llmlib.training.loop import TrainingDivergedError, train
+from llmlib.training.objective import next_token_loss
+from llmlib.training.optimizers import matrices
+from llmlib.training.schedule import SCHEDULES, learning_rate_factor
+
+__all__ = [
+    "SCHEDULES",
+    "Blocks",
+    "EvaluationRecord",
+    "History",
+    "StepRecord",
+    "TrainConfig",
+    "TrainingDivergedError",
+    "learning_rate_factor",
+    "load_weights",
+    "matrices",
+    "next_token_loss",
+    "train",
+]
