@@ -1,9 +1,6 @@
 """A real browser for the tests: pages that must stay silent and ask nothing of another host.
 
-A folder of tests that needs it imports the fixtures in its ``conftest.py``::
-
-    from tests.browser_fixtures import browser, open_page, serve
-
+They are fixtures of all tests (``tests/conftest.py`` imports them once: Playwright runs once in a process),
 and a test uses them so::
 
     def test_slider(open_page, serve, tmp_path):

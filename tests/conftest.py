@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
+from tests.browser_fixtures import browser, open_page, serve  # noqa: F401
+
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when datasets and huggingface_hub are imported
 
 ROOT = Path(__file__).parents[1]

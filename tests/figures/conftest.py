@@ -9,7 +9,6 @@ import pytest
 from llmlib.tokenizers.bpe import BPETokenizer
 from llmlib.tokenizers.unigram import UnigramTokenizer
 from llmlib.tokenizers.wordpiece import WordPieceTokenizer
-from tests.browser_fixtures import browser, open_page, serve  # noqa: F401
 
 PAGE = """<!doctype html>
 <html lang="en">

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser_fixtures import browser, open_page, serve  # noqa: F401
-
 SITE = Path(__file__).parents[2] / "_build" / "html"
 
 
