@@ -20,7 +20,7 @@ class MultiHeadAttention(nn.Module):
         mask: Which keys each query may see, unless the call says otherwise; None for all of them.
         scale_heads: Whether each head's output has a learned factor, as in NormFormer (Shleifer et al. 2021,
             arXiv:2110.09456, section 2).
-        backend: The backend of :func:`llmlib.attention.attention`.
+        backend: The backend of :func:`~llmlib.attention.dispatch.attention`.
 
     Raises:
         ValueError: The width is not a multiple of the number of heads.
@@ -102,7 +102,7 @@ class CausalSelfAttention(MultiHeadAttention):
         width: C.
         heads: H, which must divide C.
         scale_heads: Whether each head's output has a learned factor.
-        backend: The backend of :func:`llmlib.attention.attention`.
+        backend: The backend of :func:`~llmlib.attention.dispatch.attention`.
     """
 
     def __init__(self, width: int, heads: int, *, scale_heads: bool = False, backend: str = "auto") -> None:

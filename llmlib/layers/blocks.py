@@ -31,11 +31,11 @@ class Block(nn.Module):
         heads: H, which must divide C.
         hidden: The width inside the feed-forward layer; by default 4 · C.
         norm: Where normalisation stands, one of :data:`NORM_PLACEMENTS`.
-        activation: One of :data:`llmlib.layers.ACTIVATIONS`.
+        activation: One of :data:`~llmlib.layers.feed_forward.ACTIVATIONS`.
         mask: Which positions self-attention may see, unless the call says otherwise; None for all of them.
         cross_attention: Whether the block also attends to a memory, between its two other sublayers.
         eps: The eps of the layer norms.
-        backend: The backend of :func:`llmlib.attention.attention`.
+        backend: The backend of :func:`~llmlib.attention.dispatch.attention`.
 
     Raises:
         ValueError: The norm placement or the activation is unknown, or heads do not divide the width.

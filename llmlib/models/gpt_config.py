@@ -55,7 +55,7 @@ _CHOICES = {
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of a :class:`llmlib.models.GPT` (Chapter 3). The defaults are those of the smallest GPT-2.
+    """The shape of a :class:`~llmlib.models.gpt.GPT` (Chapter 3). The defaults are those of the smallest GPT-2.
 
     Attributes:
         vocab_size: V.
@@ -66,7 +66,7 @@ class GPTConfig:
         hidden: The width inside the feed-forward layers; None for 4 · C.
         activation: ``"gelu_tanh"`` (GPT-2), ``"gelu"`` or ``"relu"`` (OPT).
         norm: Where normalisation stands, ``"pre"``, ``"post"`` or ``"normformer"``: see
-            :class:`llmlib.layers.Block`.
+            :class:`~llmlib.layers.blocks.Block`.
         positions: ``"learned"`` (GPT-2), ``"sinusoidal"`` (the first Transformer), or ``"none"``.
         mask: ``"causal"`` for a decoder, ``"full"`` for an encoder.
         tied: Whether the logits use the token vectors as their weights, which saves V · C parameters (Press

@@ -26,8 +26,8 @@ def log_probabilities(
 
     How much of what stands before a token is used depends on the model:
 
-    - :class:`llmlib.models.KneserNey`: the last n − 1 tokens;
-    - :class:`llmlib.models.RNN`: all, through the state that is carried from the beginning;
+    - :class:`~llmlib.models.ngram.KneserNey`: the last n − 1 tokens;
+    - :class:`~llmlib.models.rnn.RNN`: all, through the state that is carried from the beginning;
     - a model with a limited context of K tokens: all while they fit; then a window moves along in steps of
       ``stride`` tokens, and each token is predicted from at least K − ``stride`` + 1 tokens;
     - any other model: all.
