@@ -295,7 +295,7 @@ class BPETokenizer:
 
     def _ids_of_bytes(self, word: str) -> list[int]:
         try:
-            return list(map(self._byte_ids.__getitem__, _to_bytes(word)))
+            return [*map(self._byte_ids.__getitem__, _to_bytes(word))]
         except KeyError as error:
             raise ValueError(
                 f"{word!r} holds byte {error.args[0]:#04x}, which the vocabulary lacks: train it with the whole "

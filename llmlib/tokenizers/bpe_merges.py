@@ -1,7 +1,7 @@
 """Applying learned merges to a word (Chapter 1)."""
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -36,21 +36,15 @@ class Merges:
             rows[left][right] = rank
         self._rank_behind = [row.get for row in rows]
 
-    def apply(self, ids: Sequence[int]) -> list[int]:
-        """Merge the ids of a word's bytes as far as they go, in time O(n log n) for n bytes."""
-        return self._apply_with_list([*ids]) if len(ids) < _LONG else self._apply_with_heap([*ids, _GONE])
+    def apply(self, ids: list[int]) -> list[int]:
+        """Merge the ids of a word's bytes as far as they go.
 
-    def steps(self, ids: list[int]) -> Iterator[list[int]]:
-        """The plain algorithm, which shows its work: the ids, and then the ids after each merge."""
-        yield ids
-        while known := [pair for pair in pairwise(ids) if pair in self._ranks]:
-            rank = min(self._ranks[pair] for pair in known)
-            i = list(pairwise(ids)).index(self.pairs[rank])
-            ids = [*ids[:i], self._products[rank], *ids[i + 2 :]]
-            yield ids
-
-    def _apply_with_list(self, ids: list[int]) -> list[int]:
-        """Keep the rank of each pair in a list, and look for the lowest: O(n²), but quick for words of a text."""
+        The rank of each pair stands in a list, and the lowest is looked up. That takes O(n²) steps for n bytes, few
+        for the words of a text; a long word goes another way, in O(n log n).
+        """
+        if len(ids) >= _LONG:
+            return self._apply_with_heap(ids)
+        ids = ids.copy()
         rank_behind, products = self._rank_behind, self._products
         ranks = [rank_behind[left](right, _NEVER) for left, right in pairwise(ids)]
         while ranks and (rank := min(ranks)) != _NEVER:
@@ -63,10 +57,20 @@ class Merges:
                 ranks[i] = rank_behind[merged](ids[i + 1], _NEVER)
         return ids
 
+    def steps(self, ids: list[int]) -> Iterator[list[int]]:
+        """The plain algorithm, which shows its work: the ids, and then the ids after each merge."""
+        yield ids
+        while known := [pair for pair in pairwise(ids) if pair in self._ranks]:
+            rank = min(self._ranks[pair] for pair in known)
+            i = list(pairwise(ids)).index(self.pairs[rank])
+            ids = [*ids[:i], self._products[rank], *ids[i + 2 :]]
+            yield ids
+
     def _apply_with_heap(self, ids: list[int]) -> list[int]:
         """Keep the pairs in a heap, and the neighbours in a linked list: O(n log n)."""
+        size = len(ids)
         # One id more at the end: so the last one has a neighbour, and so has the first one, at index -1.
-        size = len(ids) - 1
+        ids = [*ids, _GONE]
         before = list(range(-1, size))
         behind = list(range(1, size + 2))
         rank_of = self._ranks.get

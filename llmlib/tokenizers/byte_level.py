@@ -15,14 +15,15 @@ import regex
 GPT2_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """A contraction; letters, numbers or other signs, with one space before them; or white space."""
 
-# The same words, found sooner: an alternative that begins with a character, not with an optional space, can be
-# ruled out at a glance; and text in ASCII does not need the many letters that only `regex` knows.
+# The same words, found sooner: an alternative that begins with a character, not with an optional space, is ruled
+# out at a glance; `++` keeps no way back; and ASCII text does without the many letters that only `regex` knows.
 _FAST_PATTERN = (
-    r" [\p{L}]+|[\p{L}]+|'(?:[stmd]|re|ve|ll)|[^\s\p{L}\p{N}]+| [^\s\p{L}\p{N}]+| ?[\p{N}]+|\s+(?!\S)|\s+"
+    r" [\p{L}]++|[\p{L}]++|'(?:[stmd]|re|ve|ll)"
+    r"|[^\s\p{L}\p{N}]++| [^\s\p{L}\p{N}]++| ?[\p{N}]++|\s+(?!\S)|\s+"
 )
 _WORD = regex.compile(_FAST_PATTERN)
 _ASCII_WORD = re.compile(_FAST_PATTERN.replace(r"\p{L}", "A-Za-z").replace(r"\p{N}", "0-9"), re.ASCII)
-# A line feed after a visible sign begins a word, and what stands before it does not matter to the words behind it.
+# A line feed after a visible sign begins a word, and the words on either side do not depend on the other side.
 _LINE_END = re.compile(r"\n(?<=[!-~]\n)")
 
 _PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]

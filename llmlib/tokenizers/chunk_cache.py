@@ -1,7 +1,6 @@
 """A bounded memory of what has been encoded before: text repeats its words (Chapter 1)."""
 
 from collections.abc import Callable
-from itertools import chain
 
 
 class ChunkCache(dict[str, tuple[int, ...]]):
@@ -23,16 +22,15 @@ class ChunkCache(dict[str, tuple[int, ...]]):
 
     def __missing__(self, chunk: str) -> tuple[int, ...]:
         ids = tuple(self._encode(chunk))
-        self.remember(chunk, ids)
-        return ids
-
-    def remember(self, chunk: str, ids: tuple[int, ...]) -> None:
-        """Keep the ids of a chunk, unless it is too long."""
         if len(chunk) <= self._longest:
             if len(self) >= self._limit:
                 self.clear()
             self[chunk] = ids
+        return ids
 
     def encode_all(self, chunks: list[str]) -> list[int]:
         """The ids of many chunks, one after the other."""
-        return list(chain.from_iterable(map(self.__getitem__, chunks)))
+        ids: list[int] = []
+        for ids_of_chunk in map(self.__getitem__, chunks):
+            ids += ids_of_chunk
+        return ids
