@@ -51,7 +51,7 @@ class BPETokenizer:
     def __init__(
         self,
         vocab: Sequence[bytes],
-        merges: Iterable[Pair],
+        merges: Sequence[Pair],
         special_tokens: Mapping[str, int],
         *,
         add_prefix_space: bool = False,
@@ -61,6 +61,11 @@ class BPETokenizer:
         self._special = SpecialTokens(special_tokens)
         self._add_prefix_space = add_prefix_space
         self._use_regex = use_regex
+        for name, token_id in special_tokens.items():
+            if self.vocab[token_id : token_id + 1] != [name.encode()]:
+                raise ValueError(
+                    f"the vocabulary must hold the special token {name!r} under its id {token_id}"
+                )
         special_ids = set(special_tokens.values())
         ordinary = {token: i for i, token in enumerate(self.vocab) if i not in special_ids}
         spellings = {*to_symbols(BYTE_ORDER), *map(to_symbols, ordinary)}
@@ -73,12 +78,11 @@ class BPETokenizer:
         products: dict[Pair, int] = {}
         for left, right in merges:
             token = self.vocab[left] + self.vocab[right]
-            if token not in ordinary or (left, right) in products:
-                pair = f"{self.vocab[left]!r} and {self.vocab[right]!r}"
-                raise ValueError(
-                    f"{pair} merge into no known token" if token not in ordinary else f"{pair} merge twice"
-                )
+            if token not in ordinary:
+                raise ValueError(f"{self.vocab[left]!r} and {self.vocab[right]!r} merge into no known token")
             products[left, right] = ordinary[token]
+        if len(products) < len(merges):
+            raise ValueError("a pair of tokens stands twice in the merges")
         self._merges = Merges(products, len(self.vocab))
         self._byte_ids = {token[0]: i for token, i in ordinary.items() if len(token) == 1}
         self._cache = ChunkCache(self._encode_word)

@@ -541,8 +541,11 @@ def test_half_a_character_is_replaced_or_refused(small):
     assert small.decode_bytes(half) == b"\xc3"
 
 
-def test_a_vocabulary_that_lacks_what_its_merges_make_is_refused():
+def test_parts_that_do_not_fit_each_other_are_refused():
     with pytest.raises(ValueError, match=r"b'a' and b'b' merge into no known token"):
         BPETokenizer([b"a", b"b"], [(0, 1)], {})
-    with pytest.raises(ValueError, match="merge twice"):
+    with pytest.raises(ValueError, match="stands twice in the merges"):
         BPETokenizer([b"a", b"b", b"ab"], [(0, 1), (0, 1)], {})
+    for token_id in (0, 1):
+        with pytest.raises(ValueError, match=f"must hold the special token '<s>' under its id {token_id}"):
+            BPETokenizer([b"a"], [], {"<s>": token_id})
