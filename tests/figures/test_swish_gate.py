@@ -80,9 +80,8 @@ def test_a_step_to_the_left_changes_what_is_seen(show):
 def test_pointing_at_the_chart_sets_the_gate(show):
     page = show(SwishGate(gate=-4.0))
     box = page.locator("svg.axes").bounding_box()
-    page.mouse.click(
-        box["x"] + 44 + (box["width"] - 56) / 2, box["y"] + 100
-    )  # the middle between the margins
+    # The middle between the margins.
+    page.mouse.click(box["x"] + 44 + (box["width"] - 56) / 2, box["y"] + 100)
     assert page.get_by_role("slider", name="Gate g").get_attribute("aria-valuetext") == "0.0"
     assert facts(page) == ["0.000"] * 4
 

@@ -98,9 +98,8 @@ def test_kaplans_laws():
         excess = kaplan(size, 5e3 * size**0.74) / kaplan(size, np.inf) - 1
         assert 0.005 < excess < 0.03
     ten = optimal([1e20, 1e21], KAPLAN)
-    assert ten.N[1] / ten.N[0] == pytest.approx(
-        5.37, rel=1e-2
-    )  # "5.5 times as large" for ten times the budget
+    # "5.5 times as large" for ten times the budget.
+    assert ten.N[1] / ten.N[0] == pytest.approx(5.37, rel=1e-2)
     assert ten.loss[0] / ten.loss[1] == pytest.approx(10**0.05)
 
 
@@ -137,9 +136,8 @@ def test_the_cheapest_model_is_that_of_a_fine_search(served, constants):
 def test_repeated_text():
     """Against the sum of what each repetition adds, and the words of arXiv:2305.16264 on four epochs."""
     assert effective_tokens([0.5, 1.0], 1.0).tolist() == [0.5, 1.0]
-    each = (
-        np.exp(-(np.arange(4000) + 0.5) / 1000 / 15.387756) / 1000
-    )  # a thousandth of a repetition at a time
+    # A thousandth of a repetition at a time.
+    each = np.exp(-(np.arange(4000) + 0.5) / 1000 / 15.387756) / 1000
     assert effective_tokens(5.0, 1.0) == pytest.approx(1 + each.sum(), rel=1e-6)
     assert 0.92 < effective_tokens(4.0, 1.0) / 4 < 0.95
     assert effective_tokens(1e6, 1.0) == pytest.approx(16.387756)
