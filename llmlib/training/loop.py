@@ -67,6 +67,7 @@ def train(
         ValueError: The settings do not fit the model, the data, the number of processes or the checkpoint; or
             the checkpoint is damaged or of another model.
         FileExistsError: ``folder`` has checkpoints and ``resume`` is not set.
+        BlockingIOError: Another run is training into ``folder``.
         OSError: A checkpoint cannot be written or read.
     """
     blocks = data if isinstance(data, Blocks) else Blocks(data)
@@ -99,7 +100,7 @@ def train(
         history.evaluations.append(EvaluationRecord(step, loss, seconds))
 
     bar = _bar(config.progress(step, seconds), progress and world.rank == 0)
-    with _training(model, world.device), bar:
+    with checkpoints.reserved(), _training(model, world.device), bar:
         while (spent := config.progress(step, seconds)) < 1:
             started = time.perf_counter()
             world.seed(config.seed, step)

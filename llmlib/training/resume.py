@@ -1,9 +1,12 @@
 """The checkpoints of one run: what is saved, and when a run may go on from it."""
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 from torch import nn
 from torch.optim import Optimizer
 
@@ -54,6 +57,26 @@ class Checkpoints:
         """The newest checkpoint, or None."""
         found = checkpoint.find(self.folder) if self.folder is not None else []
         return found[-1] if found else None
+
+    @contextlib.contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Keep other runs out of the folder meanwhile.
+
+        Raises:
+            BlockingIOError: Another run is in it.
+        """
+        if self.folder is None or self.world.rank > 0:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(self.folder / ".lock").acquire(timeout=0):
+                yield
+        except filelock.Timeout:
+            raise BlockingIOError(
+                f"Another run is training into {self.folder} just now, and the two would overwrite each other's "
+                "checkpoints. Wait until it ends or stop it, or choose another folder."
+            ) from None
 
     def restore(self, model: nn.Module, optimizers: list[Optimizer]) -> History:
         """Go on from the newest checkpoint, if there is one.

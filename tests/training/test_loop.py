@@ -268,6 +268,15 @@ def test_refuses_to_overwrite_or_to_resume_from_nowhere(make_model, rows, tmp_pa
         run(make_model(), rows, resume=True)
 
 
+def test_refuses_a_folder_that_another_run_is_writing_to(make_model, rows, tmp_path):
+    def start_another(model, part):
+        run(make_model(), rows, folder=tmp_path)
+
+    with pytest.raises(BlockingIOError, match=r"Another run is training into .* choose another folder"):
+        run(make_model(), rows, folder=tmp_path, objective=start_another)
+    run(make_model(), rows, folder=tmp_path)  # now that it has ended
+
+
 def test_refuses_to_resume_another_run(make_model, rows, tmp_path):
     run(make_model(), rows, folder=tmp_path, steps=2)
     with pytest.raises(
