@@ -65,9 +65,8 @@ class BlockLists:
         """How many pairs of a query and a key the mask keeps."""
         q_block, kv_block = self.size
         row = self.rows() % max(1, self.counts.shape[2])
-        queries = (self.lengths[0] - row * q_block).clamp(
-            max=q_block
-        )  # in the block of queries; the last may be shorter
+        # In the block of queries; the last may be shorter.
+        queries = (self.lengths[0] - row * q_block).clamp(max=q_block)
         up_to = self.patterns.sum(2).cumsum(1)  # the pairs of a pattern in its first queries
         whole = self.pattern == FULL
         partial = self.pattern[~whole].long()

@@ -74,9 +74,7 @@ def as_block_mask(mask: Mask, lists: BlockLists) -> "BlockMask":
     )
 
 
-def _padded(
-    lists: BlockLists, chosen: Tensor
-) -> tuple[Int[Tensor, "b h N"], Int[Tensor, "B_ H_ N columns"]]:
+def _padded(lists: BlockLists, chosen: Tensor) -> tuple[Int[Tensor, "b h N"], Int[Tensor, "B_ H_ N columns"]]:
     """How many of the chosen entries each row has, and which: a row for each, filled up with 0."""
     shape, columns = lists.counts.shape, -(-lists.lengths[1] // lists.size[1])
     row = lists.rows()[chosen]

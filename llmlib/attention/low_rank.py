@@ -107,9 +107,8 @@ def orthogonal_features(
     generator = torch.Generator().manual_seed(seed)
     groups = torch.randn(-(-rank // D), D, D, generator=generator)
     q, r = torch.linalg.qr(groups)
-    q = (
-        q * r.diagonal(dim1=-2, dim2=-1).sign()[:, None]
-    )  # else some directions would come more often than others
+    # Else some directions would come more often than others.
+    q = q * r.diagonal(dim1=-2, dim2=-1).sign()[:, None]
     directions = q.mT.flatten(0, 1)[:rank]
     return directions * torch.randn(rank, D, generator=generator).norm(dim=1, keepdim=True)
 

@@ -109,9 +109,8 @@ def walk(
             scores = _hide(q_tile @ k_tile.mT * scale, allowed)
             higher = torch.maximum(highest, scores.amax(-1, keepdim=True))
             weights = (scores - higher).exp()
-            shrink = (
-                highest - higher
-            ).exp()  # what was relative to the old maximum is now relative to the new one
+            # What was relative to the old maximum is now relative to the new one.
+            shrink = (highest - higher).exp()
             total = total * shrink + weights.sum(-1, keepdim=True)
             weighted = weighted * shrink + weights @ v_tile
             highest = higher
@@ -199,9 +198,8 @@ class _TiledAttention(torch.autograd.Function):
         mask, scale, tile, traffic = ctx.options
         wide = log_total.dtype
         dq, dk, dv = torch.zeros_like(q, dtype=wide), torch.zeros_like(k), torch.zeros_like(v)
-        delta = torch.empty_like(
-            log_total
-        )  # Σ dout · out = Σ weight · dweight, which softmax's gradient needs
+        # Σ dout · out = Σ weight · dweight, which softmax's gradient needs.
+        delta = torch.empty_like(log_total)
         for rows in _cut(q.shape[2], tile[0]):
             products = traffic.load(dout[:, :, rows], wide) * traffic.load(out[:, :, rows], wide)
             traffic.store(delta[:, :, rows], products.sum(-1, keepdim=True))

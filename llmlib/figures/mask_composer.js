@@ -177,42 +177,12 @@ function ranges(row) {
 
 /** The rows of the pattern, which the arrow keys walk through, and the words on the one that is pointed at. */
 function drawn(rows, known, layers) {
-  const words = h("p", { class: "sees-what muted", "aria-hidden": "true" }); // the row itself speaks it
   const text = (query) =>
     `Query ${query + 1} sees ${ranges(rows[query])}. After ${plural(layers, "layer")} it knows of ${known[query].filter(Boolean).length}.`;
-  const options = rows.map((row, query) =>
-    h(
-      "div",
-      { class: "composer-row", role: "option", tabindex: -1, "aria-label": text(query) },
-      ...row.map((sees, key) => h("i", sees ? { class: "sees" } : known[query][key] ? { class: "heard" } : {})),
-    ),
-  );
-  const list = h("div", { role: "listbox", "aria-label": "Queries" }, ...options);
+  const cell = (query, key) => h("i", rows[query][key] ? { class: "sees" } : known[query][key] ? { class: "heard" } : {});
+  const each = rows.map((row, query) => h("div", { class: "composer-row" }, ...row.map((_, key) => cell(query, key))));
+  const [list, words] = rowList("Queries", each, text);
   list.style.setProperty("--keys", rows.length);
-  let chosen;
-  const describe = (query) => {
-    for (const [i, option] of options.entries()) option.classList.toggle("here", i === query);
-    words.textContent = text(query);
-  };
-  const choose = (query) => {
-    chosen = query;
-    for (const [i, option] of options.entries()) {
-      option.tabIndex = i === query ? 0 : -1;
-      option.setAttribute("aria-selected", i === query);
-    }
-    describe(query);
-  };
-  const rowOf = ({ target }) => options.indexOf(target.closest("[role=option]"));
-  list.addEventListener("focusin", (event) => choose(rowOf(event)));
-  list.addEventListener("pointerover", (event) => rowOf(event) >= 0 && describe(rowOf(event)));
-  list.addEventListener("pointerleave", () => describe(chosen));
-  list.addEventListener("keydown", (event) => {
-    const to = { ArrowUp: chosen - 1, ArrowDown: chosen + 1, Home: 0, End: rows.length - 1 }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    options[to]?.focus();
-  });
-  choose(Math.floor(rows.length / 2));
   return [list, words];
 }
 

@@ -46,7 +46,7 @@ class MaskComposer(LiveFigure):
         ValueError: a number is out of its range.
     """
 
-    _esm = script("chart.js", "mask_composer.js")
+    _esm = script("chart.js", "row_list.js", "mask_composer.js")
     _css = stylesheet("chart.css", "mask_composer.css")
     label = traitlets.Unicode("The mask composer").tag(sync=True)
     window = traitlets.Int(2).tag(sync=True)

@@ -240,9 +240,8 @@ def _flash_backward_q(
         dq, q, dout, log_total, delta, k_desc, v_desc, batch, head // group, q_idx, keys, scale, mask, partial, last,
         True, causal, block_k, pieces, width,
     )  # fmt: skip
-    _store(
-        dq_desc, batch, head, start, dq * (scale * 0.6931471805599453), block_q, width
-    )  # without its log₂ e
+    dq = dq * (scale * 0.6931471805599453)  # without its log₂ e
+    _store(dq_desc, batch, head, start, dq, block_q, width)
 
 
 @jit
@@ -259,9 +258,8 @@ def _gather_dk_dv(
     for step in tl.range(first, last):
         q_idx = start + tl.arange(0, block)
         q = _load(q_desc, batch, head, start, block, width)
-        log_total = tl.load(
-            log_total_ptr + row + q_idx, mask=q_idx < queries, other=float("inf")
-        )  # weights 0
+        # ∞ where there is no query: its weights are 0.
+        log_total = tl.load(log_total_ptr + row + q_idx, mask=q_idx < queries, other=float("inf"))
         scores = tl.dot(k, q.T, input_precision="ieee")
         if masked:
             scores = _hide(

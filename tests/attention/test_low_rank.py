@@ -64,9 +64,8 @@ def test_random_features_stand_at_right_angles_in_groups():
     for group in (slice(0, 8), slice(8, 16), slice(16, 20)):
         inner = gram[group, group]
         torch.testing.assert_close(inner, inner.diag().diag(), atol=1e-4, rtol=0)
-    lengths = (
-        orthogonal_features(8, 4000).square().sum(1)
-    )  # χ² with 8 degrees of freedom: mean 8, variance 16
+    # χ² with 8 degrees of freedom: mean 8, variance 16.
+    lengths = orthogonal_features(8, 4000).square().sum(1)
     assert abs(lengths.mean() - 8) < 5 * (16 / 4000) ** 0.5
 
 
