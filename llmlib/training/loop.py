@@ -98,7 +98,8 @@ def train(
         )
         history.evaluations.append(EvaluationRecord(step, loss, seconds))
 
-    with _training(model, world.device), _bar(progress and world.rank == 0) as bar:
+    bar = _bar(config.progress(step, seconds), progress and world.rank == 0)
+    with _training(model, world.device), bar:
         while (spent := config.progress(step, seconds)) < 1:
             started = time.perf_counter()
             world.seed(config.seed, step)
@@ -160,9 +161,11 @@ def _diverged(record: StepRecord, newest: Path | None) -> str:
     )
 
 
-def _bar(shown: bool) -> tqdm:
+def _bar(progress: float, shown: bool) -> tqdm:
     layout = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-    return tqdm(total=1.0, desc="Training", bar_format=layout, disable=not shown, mininterval=0.5)
+    return tqdm(
+        total=1.0, initial=progress, desc="Training", bar_format=layout, disable=not shown, mininterval=0.5
+    )
 
 
 def _show(bar: tqdm, progress: float, history: History) -> None:

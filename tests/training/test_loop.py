@@ -247,6 +247,12 @@ def test_shows_progress_only_when_asked(make_model, rows, capsys):
     assert "step 2, loss 3." in shown
 
 
+def test_the_bar_of_a_resumed_run_starts_where_the_run_was(make_model, rows, tmp_path, capsys):
+    run(make_model(), rows, folder=tmp_path, steps=3)
+    train(make_model(), rows, TrainConfig(steps=4, batch_size=8), folder=tmp_path, resume=True)
+    assert capsys.readouterr().err.lstrip().startswith("Training:  75%")
+
+
 def test_refuses_a_batch_that_does_not_fit(make_model, rows):
     with pytest.raises(ValueError, match=r"batch of 8 rows cannot be cut into 3 pieces.*multiple of 3"):
         run(make_model(), rows, accumulation=3)
