@@ -192,7 +192,7 @@ def test_a_global_token_connects_an_encoder_and_not_a_decoder(open_page, address
     figures_are_mounted(page)
     figure = page.locator(".llmlib-figure").first
     all_of_them = "After 2 layers a position knows of 32.0 of 32 on average."
-    told = figure.get_by_role("status")
+    told = figure.locator("p[role=status]")
     assert all_of_them not in told.text_content()
     figure.get_by_role("slider", name="Global tokens").press("ArrowRight")
     page.wait_for_timeout(200)
