@@ -184,3 +184,19 @@ def test_moving_query_and_key_leaves_their_score(open_page, address, scheme) -> 
     figure.get_by_role("slider", name="Key at s").press("ArrowLeft")
     page.wait_for_timeout(200)
     assert figure.locator(".facts strong").all_text_contents()[3] != before[3]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_global_token_connects_an_encoder_and_not_a_decoder(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/05_sparse_attention.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").first
+    all_of_them = "After 2 layers a position knows of 32.0 of 32 on average."
+    told = figure.locator("p[role=status]")
+    assert all_of_them not in told.text_content()
+    figure.get_by_role("slider", name="Global tokens").press("ArrowRight")
+    page.wait_for_timeout(200)
+    assert told.text_content().endswith(all_of_them)
+    figure.get_by_role("button", name="The past only").click()
+    page.wait_for_timeout(200)
+    assert all_of_them not in told.text_content()
