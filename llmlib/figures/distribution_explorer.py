@@ -90,21 +90,16 @@ class DistributionExplorer(LiveFigure):
                 token_data(tokenizer, token) for token in np.argsort(-row, kind="stable")[:count].tolist()
             ]
 
-        try:
-            super().__init__(
-                contexts=[
-                    {"text": text, "best": best(row)} for text, row in zip(contexts, rows, strict=True)
-                ],
-                logits=self._rows.astype("<f4").tobytes(),
-                vocab_size=vocab_size,
-                context=context,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                min_p=min_p,
-            )
-        except traitlets.TraitError as error:
-            raise ValueError(str(error)) from error
+        super().__init__(
+            contexts=[{"text": text, "best": best(row)} for text, row in zip(contexts, rows, strict=True)],
+            logits=self._rows.astype("<f4").tobytes(),
+            vocab_size=vocab_size,
+            context=context,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+        )
 
     @traitlets.validate("context")
     def _check_context(self, proposal: dict[str, int]) -> int:

@@ -70,10 +70,19 @@ class LiveFigure(anywidget.AnyWidget):
 
     Attributes:
         label: what the figure is, for readers who hear the page.
+
+    Raises:
+        ValueError: a value is not one that its trait allows.
     """
 
     _css = stylesheet()
     label = traitlets.Unicode("Figure").tag(sync=True)
+
+    def __init__(self, **state: Any) -> None:
+        try:
+            super().__init__(**state)
+        except traitlets.TraitError as error:
+            raise ValueError(str(error)) from error
 
     def still(self) -> str:
         """Static HTML that says what the figure shows in its present state, for paper and without JavaScript.

@@ -106,21 +106,18 @@ class WritingDesk(LiveFigure):
         self._model, self._tokenizer = model, tokenizer
         self._decoder: Recomputing | None = None
         self._generator: torch.Generator | None = None
-        try:
-            super().__init__(
-                packed=pack(model) if in_page else b"",  # type: ignore[arg-type]
-                vocabulary=compact(tokenizer) if in_page else {},
-                end=end,
-                prompt=prompt,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                min_p=min_p,
-                seed=seed,
-                count=count,
-            )
-        except traitlets.TraitError as error:
-            raise ValueError(str(error)) from error
+        super().__init__(
+            packed=pack(model) if in_page else b"",  # type: ignore[arg-type]
+            vocabulary=compact(tokenizer) if in_page else {},
+            end=end,
+            prompt=prompt,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            seed=seed,
+            count=count,
+        )
 
     @traitlets.observe("asked")
     def _answer(self, change: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ def generate(
         tokenizer: The model's tokenizer, for strings in ``stop``.
         cache: Whether to keep keys and values. True: in a :class:`~llmlib.generation.cache.StaticCache` where the model
             takes one. False: everything is computed anew for each token. Or an empty cache that you made, such as a
-            :class:`~llmlib.generation.cache.SlidingWindowCache`.
+            :class:`~llmlib.generation.sliding_window.SlidingWindowCache`.
         compile: Whether to compile the step of one token with ``torch.compile``, which takes up to a minute at first.
         graph: On CUDA, whether to replay that step as a CUDA graph.
 

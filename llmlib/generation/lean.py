@@ -8,7 +8,7 @@ weights, so it is for small models.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -69,7 +69,7 @@ class LeanStep:
         self.cache, self.eps = cache, model.config.eps
         self.heads, self.groups = model.config.heads, cache.layers[0].keys.shape[1]
         self.tokens = model.tokens.weight
-        self.final_norm = model.final_norm.weight
+        self.final_norm = cast(Tensor, model.final_norm.weight)
         output = self.tokens if model.unembedding is None else model.unembedding.weight
         self.output = output.t().contiguous()
         self.weights = [_Weights(block) for block in model.blocks]

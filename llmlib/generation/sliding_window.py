@@ -60,9 +60,8 @@ class SlidingWindowCache(StaticCache):
             return layer.keys, layer.values, up_to(places)
         slots = torch.arange(window, device=k.device)
         before = places[..., :1] - 1  # the last token in the ring
-        held = (
-            slots + (before - slots) // window * window
-        )  # the token in each slot; negative where there is none
+        # The token in each slot; negative where there is none.
+        held = slots + (before - slots) // window * window
         at = torch.cat([held, places], dim=-1).expand(self.batch, -1)  # (B, W + T)
         now = places.expand(self.batch, -1)  # (B, T)
 

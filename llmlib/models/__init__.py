@@ -11,5 +11,6 @@ from llmlib.models.llama import Llama
 from llmlib.models.llama_config import LlamaConfig
 from llmlib.models.ngram import KneserNey
 from llmlib.models.rnn import RNN, RNNConfig
+from llmlib.models.variants import LlamaVariant
 
-__all__ = ["GPT", "RNN", "GPTConfig", "KneserNey", "Llama", "LlamaConfig", "RNNConfig"]
+__all__ = ["GPT", "RNN", "GPTConfig", "KneserNey", "Llama", "LlamaConfig", "LlamaVariant", "RNNConfig"]

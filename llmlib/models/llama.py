@@ -55,7 +55,7 @@ class Llama(nn.Module):
             )
             for _ in range(config.layers)
         )
-        self.final_norm = RMSNorm(config.width, config.eps)
+        self.final_norm: nn.Module = RMSNorm(config.width, config.eps)
         # Tied, there is no second tensor: not in memory, not in a checkpoint.
         self.unembedding = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
         self._initialise()

@@ -51,9 +51,8 @@ def test_logits_with_a_cache_are_those_of_every_prefix(model, ids, cut):
 
 @pytest.mark.parametrize("cut", CUTS, ids=str)
 @pytest.mark.parametrize("window", [1, 6, 30])
-@pytest.mark.parametrize(
-    "model", [name for name in MODELS if name != "GPT"], indirect=True
-)  # its positions end
+# GPT's positions end.
+@pytest.mark.parametrize("model", [name for name in MODELS if name != "GPT"], indirect=True)
 def test_a_sliding_window_is_the_mask_of_a_window(model, ids, cut, window):
     mask = Mask(lambda b, h, q_idx, kv_idx: (kv_idx <= q_idx) & (kv_idx > q_idx - window))
     with torch.no_grad():

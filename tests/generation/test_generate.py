@@ -306,10 +306,8 @@ class Letters:
         ("<end>", [3, 4, 5, 6, 7, 8]),  # two tokens
         ("é", [3, 4, 5, 6]),  # a character of two tokens
         ("acé<", [3, 4, 5, 6, 7]),  # from the middle of a token to the middle of another
-        (
-            "ab",
-            [3, 4, 5, 6, 7, 8, 0, 1],
-        ),  # across two tokens, and not as the prompt and the first token have it
+        # Across two tokens, and not as the prompt and the first token have it.
+        ("ab", [3, 4, 5, 6, 7, 8, 0, 1]),
         (["zz", 4], [3, 4]),
         ({"é", 5}, [3, 4, 5]),
     ],
