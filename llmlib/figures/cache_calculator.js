@@ -35,7 +35,7 @@ export default figure((model, root) => {
     const kind = kvHeads === shape.heads ? "multi-head" : kvHeads === 1 ? "multi-query" : "grouped-query";
     heads.show({ value: possible.indexOf(kvHeads), max: possible.length - 1, text: `${kvHeads} of ${shape.heads}, ${kind}` });
     formula.textContent =
-      `2 · ${shape.layers} layers · ${plural(texts, "text")} · ${number(tokens)} tokens · ${kvHeads} heads · ` +
+      `2 · ${shape.layers} layers · ${plural(texts, "text")} · ${number(tokens)} tokens · ${plural(kvHeads, "head")} · ` +
       `${shape.head_width} numbers · ${bytes} bytes = ${inUnits(cache)}`;
     facts.replaceChildren(
       fact("Cache", ...inUnits(cache).split(" ")),

@@ -19,7 +19,8 @@ DTYPES = {"float32": 4, "bfloat16": 2, "int8": 1}
 class CacheCalculator(LiveFigure):
     """Model, length, texts at once, key/value heads and dtype: the bytes of the cache, against memories (Chapter 7).
 
-    Weights and cache have the same dtype. What else a program needs of memory is left out.
+    Weights and cache have the same dtype, and the weights are those of the published model, whatever G is chosen. What
+    else a program needs of memory is left out.
 
     Args:
         models: presets of ``LlamaConfig`` to choose from.
@@ -97,10 +98,11 @@ class CacheCalculator(LiveFigure):
         shape, size = self.models[self.model], DTYPES[self.dtype]
         layers, head_width = shape["layers"], shape["head_width"]
         texts = f"{self.batch:,} text{'s' if self.batch > 1 else ''}"
+        heads = f"{self.kv_heads} head{'s' if self.kv_heads > 1 else ''}"
         total = 2 * layers * self.batch * self.length * self.kv_heads * head_width * size
         return (
             f"<p>{escape(shape['name'])}, {texts} of {self.length:,} tokens in {self.dtype}: 2 · {layers} "
-            f"layers · {texts} · {self.length:,} tokens · {self.kv_heads} heads · {head_width} numbers · "
+            f"layers · {texts} · {self.length:,} tokens · {heads} · {head_width} numbers · "
             f"{size} bytes = {total / 2**30:.2f} GiB of cache, beside {shape['parameters'] * size / 2**30:.2f} GiB of "
             "weights.</p>"
         )

@@ -32,7 +32,7 @@ export default figure((model, root) => {
     h("p", { class: "buttons" }, write, step, clear),
     news,
     text,
-    h("p", { class: "muted" }, "The darker a token, the less the model expected it. Choose one to see what else it might have been."),
+    h("p", { class: "muted" }, "The more colour a token has, the less the model expected it. Choose one to see what else it might have been."),
     detail,
   );
 

@@ -46,6 +46,7 @@ def test_llama_2_70b_by_hand(show):
     slider.press("Home")
     assert slider.get_attribute("aria-valuetext") == "1 of 64, multi-query"
     assert facts(page)[:2] == ["160 MiB", "40.00 KiB"]
+    assert " tokens · 1 head · 128 numbers" in page.locator(".formula").text_content()
 
 
 def test_the_formula_is_that_of_the_cache(show):

@@ -200,3 +200,21 @@ def test_a_global_token_connects_an_encoder_and_not_a_decoder(open_page, address
     figure.get_by_role("button", name="The past only").click()
     page.wait_for_timeout(200)
     assert all_of_them not in told.text_content()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_fewer_key_value_heads_shrink_the_cache(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/07_fast_decoding.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").first
+    cache = figure.locator(".facts strong").first
+    heads = figure.get_by_role("slider", name="Key/value heads")
+    found = {}
+    for key in ("End", "Home"):  # LLaMA 2 70B, 16 texts of 4,096 tokens: 64 heads and 1
+        heads.press(key)
+        page.wait_for_timeout(200)
+        found[heads.get_attribute("aria-valuetext")] = cache.text_content()
+    assert found == {"64 of 64, multi-head": "160", "1 of 64, multi-query": "2.50"}
+    figure.get_by_role("slider", name="Texts at once").press("Home")
+    page.wait_for_timeout(200)
+    assert "1 text · 4,096 tokens · 1 head ·" in figure.locator(".formula").text_content()
