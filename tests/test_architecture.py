@@ -180,10 +180,8 @@ def test_importing_llmlib_loads_no_package():
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_is_imported_without_what_a_reader_may_lack(room):
     modules = [f"llmlib.{room}"]
-    if room not in (
-        "figures",
-        "kernels",
-    ):  # the modules of these two are there for those who have the packages
+    # The modules of these two are there for those who have the packages.
+    if room not in ("figures", "kernels"):
         paths = [file.relative_to(PACKAGE.parent).with_suffix("") for file in files(room)]
         modules += [".".join(path.parts).removesuffix(".__init__") for path in paths]
     loaded = loaded_by(*modules)

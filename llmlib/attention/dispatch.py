@@ -2,13 +2,30 @@
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from llmlib.attention import dense
-from llmlib.attention.masks import Mask
+from llmlib.attention.block_sparse import block_sparse
+from llmlib.attention.flash import flash
+from llmlib.attention.flex import flex
+from llmlib.attention.kinds import causal, full
+from llmlib.attention.mask import Mask
+from llmlib.attention.tiled import tiled
+from llmlib.kernels import available
 
-_BACKENDS: dict[str, Callable[..., Tensor]] = {"reference": dense.reference, "sdpa": dense.sdpa}
+# Each takes (q, k, v, *, mask, scale), already checked, and raises a ValueError where it cannot serve.
+_BACKENDS: dict[str, Callable[..., Tensor]] = {
+    "reference": dense.reference,
+    "sdpa": dense.sdpa,
+    "tiled": tiled,
+    "block_sparse": block_sparse,
+    "flex": flex,
+    "triton": flash,
+}
+_LONG = 2**20  # pairs of a query and a key, from which on it pays to look for blocks to leave out
+_SPARSE = 1 / 4  # of the blocks: where fewer are kept, leaving out the others is faster
 
 
 def attention(
@@ -31,15 +48,17 @@ def attention(
         v: Values, (B, G, S, D).
         mask: Which keys each query may see, from :mod:`llmlib.attention.masks`; None for all of them.
         scale: The factor of q · k; by default 1/√D.
-        backend: ``"reference"`` (the formula), ``"sdpa"`` (PyTorch's fused kernels), or ``"auto"``, which
-            takes the fastest that serves.
+        backend: ``"reference"`` (the formula), ``"sdpa"`` (PyTorch's fused kernels), ``"tiled"`` (FlashAttention in
+            plain PyTorch), ``"block_sparse"`` (only the blocks that the mask keeps), ``"flex"`` (PyTorch's
+            FlexAttention, compiled), ``"triton"`` (llmlib's own FlashAttention kernels, on CUDA), or ``"auto"``,
+            which takes the fastest that serves.
 
     Returns:
         A weighted mean of values for each query, (B, H, T, D); 0 for a query that the mask leaves no key.
 
     Raises:
         TypeError: q, k, v are not floating-point tensors of one dtype, or the mask is not a Mask.
-        ValueError: The shapes do not fit, or no backend has that name.
+        ValueError: The shapes do not fit, no backend has that name, or the one that has it cannot serve here.
     """
     _check_tensors(q, k, v)
     if mask is not None and not isinstance(mask, Mask):
@@ -48,11 +67,31 @@ def attention(
             "boolean tensor: Mask(lambda b, h, q_idx, kv_idx: allowed[q_idx, kv_idx])."
         )
     if backend == "auto":
-        backend = "sdpa"
+        backend = _choose(q, k, mask)
     if backend not in _BACKENDS:
         names = ", ".join(repr(name) for name in ("auto", *_BACKENDS))
         raise ValueError(f"There is no attention backend {backend!r} here; there are {names}.")
     return _BACKENDS[backend](q, k, v, mask=mask, scale=scale)
+
+
+def _choose(q: Tensor, k: Tensor, mask: Mask | None) -> str:
+    """The backend for ``"auto"``: one that leaves out blocks, for a long sequence of which the mask keeps little.
+
+    On an H100 and later, that is the Triton kernel, however much the mask keeps: SDPA would read all of it.
+    """
+    batch, heads, queries, _ = q.shape
+    keys = k.shape[2]
+    if mask in (None, full(), causal()) or not mask.constant or queries * keys < _LONG:
+        return "sdpa"
+    if available(q) and _hopper(q) and q.element_size() == 2 and q.shape[3] <= 256:
+        return "triton"
+    lists = mask.blocks(queries, keys, batch=batch, heads=heads, device=q.device)
+    return "block_sparse" if lists.share <= _SPARSE else "sdpa"
+
+
+def _hopper(q: Tensor) -> bool:
+    """Whether the device is of the kind that the Triton kernel's tiles are chosen for, or a later one."""
+    return torch.cuda.get_device_capability(q.device) >= (9, 0)
 
 
 def _check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:

@@ -8,29 +8,43 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmlib.figures.attention_viewer import AttentionViewer
+    from llmlib.figures.cache_calculator import CacheCalculator
+    from llmlib.figures.distribution_explorer import DistributionExplorer
     from llmlib.figures.frame_slider import Frames, frames
     from llmlib.figures.live import LiveFigure
+    from llmlib.figures.mask_composer import MaskComposer
     from llmlib.figures.mask_family import MaskFamily
     from llmlib.figures.neuron_fit import NeuronFit
     from llmlib.figures.ngram_explorer import NgramExplorer
     from llmlib.figures.normalisation_runs import NormalisationRuns
+    from llmlib.figures.rotary_pair import RotaryPair
+    from llmlib.figures.scaling_explorer import ScalingExplorer
     from llmlib.figures.source import Source, show
     from llmlib.figures.style import Picture, themed
+    from llmlib.figures.swish_gate import SwishGate
     from llmlib.figures.tokenizer_playground import TokenizerPlayground
     from llmlib.figures.vocabulary_slider import VocabularySlider
+    from llmlib.figures.writing_desk import WritingDesk
 
 _MODULES = {
     "AttentionViewer": "attention_viewer",
+    "CacheCalculator": "cache_calculator",
+    "DistributionExplorer": "distribution_explorer",
     "Frames": "frame_slider",
     "LiveFigure": "live",
+    "MaskComposer": "mask_composer",
     "MaskFamily": "mask_family",
     "NeuronFit": "neuron_fit",
     "NgramExplorer": "ngram_explorer",
     "NormalisationRuns": "normalisation_runs",
     "Picture": "style",
+    "RotaryPair": "rotary_pair",
+    "ScalingExplorer": "scaling_explorer",
     "Source": "source",
+    "SwishGate": "swish_gate",
     "TokenizerPlayground": "tokenizer_playground",
     "VocabularySlider": "vocabulary_slider",
+    "WritingDesk": "writing_desk",
     "frames": "frame_slider",
     "show": "source",
     "themed": "style",
@@ -40,16 +54,23 @@ _OPTIONAL = {"anywidget", "matplotlib", "traitlets"}
 
 __all__ = [
     "AttentionViewer",
+    "CacheCalculator",
+    "DistributionExplorer",
     "Frames",
     "LiveFigure",
+    "MaskComposer",
     "MaskFamily",
     "NeuronFit",
     "NgramExplorer",
     "NormalisationRuns",
     "Picture",
+    "RotaryPair",
+    "ScalingExplorer",
     "Source",
+    "SwishGate",
     "TokenizerPlayground",
     "VocabularySlider",
+    "WritingDesk",
     "frames",
     "show",
     "themed",

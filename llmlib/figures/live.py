@@ -11,6 +11,7 @@ the reader sees and does) and, where it needs one, ``name.css``.
 
 import base64
 import json
+import re
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,18 @@ def script(*names: str) -> str:
     return "\n".join(_read(name) for name in ("controls.js", *names))
 
 
+def worker_script(*names: str) -> str:
+    """The program of a worker: the same, without its exports.
+
+    A worker that is made from text runs it as a plain script: from a page that was opened from a disk, a browser may
+    refuse to start a module in a worker.
+
+    Args:
+        names: files of this folder.
+    """
+    return re.sub(r"^export (?!default)", "", script(*names), flags=re.MULTILINE)
+
+
 def stylesheet(*names: str) -> str:
     """The style of a figure: the palette's variables, ``controls.css`` and the named files.
 
@@ -57,10 +70,19 @@ class LiveFigure(anywidget.AnyWidget):
 
     Attributes:
         label: what the figure is, for readers who hear the page.
+
+    Raises:
+        ValueError: a value is not one that its trait allows.
     """
 
     _css = stylesheet()
     label = traitlets.Unicode("Figure").tag(sync=True)
+
+    def __init__(self, **state: Any) -> None:
+        try:
+            super().__init__(**state)
+        except traitlets.TraitError as error:
+            raise ValueError(str(error)) from error
 
     def still(self) -> str:
         """Static HTML that says what the figure shows in its present state, for paper and without JavaScript.

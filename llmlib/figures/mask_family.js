@@ -83,40 +83,10 @@ function inWords({ keys, rows }, query) {
 /** A pattern: its name, its count, and its rows, of which one at a time is described below. */
 function grid(pattern) {
   const { name, rows } = pattern;
-  const words = h("p", { class: "sees-what muted", "aria-hidden": "true" }); // the row itself speaks it
-  const options = rows.map((row, query) =>
-    h(
-      "div",
-      { class: "mask-row", role: "option", tabindex: -1, "aria-label": inWords(pattern, query) },
-      h("span", {}, query + 1),
-      ...row.map((sees) => h("i", sees ? { class: "sees" } : {})),
-    ),
+  const drawn = rows.map((row, query) =>
+    h("div", { class: "mask-row" }, h("span", {}, query + 1), ...row.map((sees) => h("i", sees ? { class: "sees" } : {}))),
   );
-  const list = h("div", { role: "listbox", "aria-label": `${name}: its queries` }, ...options);
-  let chosen;
-  const describe = (query) => {
-    for (const [i, option] of options.entries()) option.classList.toggle("here", i === query);
-    words.textContent = inWords(pattern, query);
-  };
-  const choose = (query) => {
-    chosen = query;
-    for (const [i, option] of options.entries()) {
-      option.tabIndex = i === query ? 0 : -1;
-      option.setAttribute("aria-selected", i === query);
-    }
-    describe(query);
-  };
-  const rowOf = ({ target }) => options.indexOf(target.closest("[role=option]"));
-  list.addEventListener("focusin", (event) => choose(rowOf(event)));
-  list.addEventListener("pointerover", (event) => rowOf(event) >= 0 && describe(rowOf(event)));
-  list.addEventListener("pointerleave", () => describe(chosen));
-  list.addEventListener("keydown", (event) => {
-    const to = { ArrowUp: chosen - 1, ArrowDown: chosen + 1, Home: 0, End: rows.length - 1 }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    options[to]?.focus();
-  });
-  choose(Math.floor(rows.length / 2));
+  const [list, words] = rowList(`${name}: its queries`, drawn, (query) => inWords(pattern, query));
   const keys = h("div", { class: "mask-row", "aria-hidden": "true" }, h("span"), ...rows[0].map((_, key) => h("span", {}, key + 1)));
   const title = [h("p", {}, h("strong", {}, name)), h("p", { class: "muted" }, count(pattern))];
   const node = h("section", { class: "pattern", "aria-label": name }, ...title, keys, list, words);

@@ -38,7 +38,7 @@ class MaskFamily(LiveFigure):
         ValueError: there is no such kind, a length is not 1 to 20, or the prefix is longer than the sequence.
     """
 
-    _esm = script("mask_family.js")
+    _esm = script("row_list.js", "mask_family.js")
     _css = stylesheet("mask_family.css")
     label = traitlets.Unicode("The mask family").tag(sync=True)
     kind = traitlets.Unicode("decoder").tag(sync=True)

@@ -84,6 +84,9 @@ function bytePairTokenizer({ pieces: listed, merges }) {
     /** The pieces when only the first `limit` merges of the vocabulary are known. */
     encode: (text, limit = Infinity) => encode(text, limit, () => {}).map((id) => ({ id, bytes: bytesOf(id) })),
 
+    /** The bytes of a token; a special token, which no text becomes, has none. */
+    bytesOf,
+
     /** The merges that a text needs, in the order of learning, each with the number of places where it happens. */
     merges(text) {
       const places = new Map();

@@ -6,7 +6,21 @@
 """
 
 from llmlib.generation import sampling
+from llmlib.generation.beam import Beam, beam_search
+from llmlib.generation.cache import StaticCache, cache_bytes
 from llmlib.generation.generate import generate, stream
-from llmlib.generation.sampling import Sampler
+from llmlib.generation.sampling import Sampler, distribution
+from llmlib.generation.sliding_window import SlidingWindowCache
 
-__all__ = ["Sampler", "generate", "sampling", "stream"]
+__all__ = [
+    "Beam",
+    "Sampler",
+    "SlidingWindowCache",
+    "StaticCache",
+    "beam_search",
+    "cache_bytes",
+    "distribution",
+    "generate",
+    "sampling",
+    "stream",
+]

@@ -1,17 +1,21 @@
-"""Generation: predict, choose, append, again (Chapter 2)."""
+"""Generation: predict, choose, append, again (Chapters 2, 7 and 8)."""
 
 from collections.abc import Collection, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from llmlib.generation.sampling import Sampler, distribution
-from llmlib.models.inference import LanguageModel, context_of, device_of, evaluating, vocab_size_of
-from llmlib.models.inputs import check_ids
+from llmlib.generation.cache import StaticCache
+from llmlib.generation.decoders import Recomputing, decoder_for
+from llmlib.generation.lean import few_cores
+from llmlib.generation.prompts import read_prompts, several
+from llmlib.generation.sampling import Sampler, choose
+from llmlib.generation.stopping import Stop
+from llmlib.models.inference import LanguageModel, evaluating_modules, modules_of, vocab_size_of
 
-Ids = TypeVar("Ids", list[int], Tensor)
+Ids = TypeVar("Ids", list[int], list[list[int]], Tensor)
 
 
 def generate(
@@ -21,127 +25,126 @@ def generate(
     *,
     sampler: Sampler | None = None,
     seed: int | None = None,
-    stop: int | Collection[int] | None = None,
+    stop: int | str | Collection[int | str] | None = None,
+    tokenizer: Any = None,
+    cache: bool | StaticCache = True,
+    compile: bool = False,  # noqa: A002
+    graph: bool = False,
 ) -> Ids:
-    """Continue a text, or several of equal length at once (Chapter 2).
+    """Continue a text, or several at once (Chapters 2, 7 and 8).
 
-    A model that reads a limited number of tokens is shown the last ones: its window moves with the text.
+    A text may grow beyond the context of its model: the model is then shown the last tokens, and the window moves with
+    the text. Since every token then stands elsewhere in it, nothing of a cache can be kept, and it gets slow.
 
     Args:
         model: Any language model: ids (B, T) to logits (B, T, V).
-        ids: The prompt: a list of token ids, or a tensor of shape (T) or (B, T).
+        ids: The prompt: a list of token ids, or a tensor of shape (T) or (B, T). Prompts of different lengths are a
+            list of lists.
         max_new_tokens: How many tokens to add at most.
         sampler: How the next token is chosen; by default drawn from the model's own distribution.
             ``Sampler(temperature=0)`` is greedy.
         seed: The same seed draws the same text from the same probabilities, on every device. Without one,
             PyTorch's global generator decides.
-        stop: The token, or the tokens, after which a text ends, such as the end-of-text token.
+        stop: After what a text ends: a token, such as the end-of-text token; a string, which may be part of a token or
+            begin in one and end in another; or several of either. The token that completes it is the last.
+        tokenizer: The model's tokenizer, for strings in ``stop``.
+        cache: Whether to keep keys and values. True: in a :class:`~llmlib.generation.cache.StaticCache` where the model
+            takes one. False: everything is computed anew for each token. Or an empty cache that you made, such as a
+            :class:`~llmlib.generation.sliding_window.SlidingWindowCache`.
+        compile: Whether to compile the step of one token with ``torch.compile``, which takes up to a minute at first.
+        graph: On CUDA, whether to replay that step as a CUDA graph.
 
     Returns:
-        The prompt and its continuation, as what ``ids`` were: a list or a tensor. Of several texts, one that
-        has ended repeats its last token until all have.
+        The prompt and its continuation, as what ``ids`` were: a list, a list of lists, or a tensor. In a tensor, a text
+        that has ended repeats its last token until all have.
 
     Raises:
-        TypeError: ``ids`` or ``max_new_tokens`` are not whole numbers.
-        ValueError: The prompt is empty, it or ``stop`` goes beyond the vocabulary, ``max_new_tokens`` is
-            negative, or the model gives logits that are not finite.
+        TypeError: ``ids`` or ``max_new_tokens`` are not whole numbers, or ``stop`` or ``cache`` are of another kind.
+        ValueError: A prompt is empty, longer than the model's context, or it or ``stop`` goes beyond the vocabulary;
+            ``max_new_tokens`` is negative; a string in ``stop`` comes without tokenizer; the cache does not fit; or the
+            model gives logits that are not finite.
     """
-    drawn: list[Tensor] = list(_draw(model, _prompt(model, ids), max_new_tokens, sampler, seed, stop))
+    prompts = read_prompts(model, ids)
+    ends = Stop(stop, tokenizer, vocab_size_of(model), len(prompts), prompts[0].device)
+    decoder = decoder_for(model, prompts, max_new_tokens, cache, compile, graph)
+    with few_cores(model):
+        drawn = list(_loop(decoder, max_new_tokens, sampler or Sampler(), seed, ends))
+    return cast("Ids", _as_it_came(ids, drawn, ends))
+
+
+def _as_it_came(ids: Any, drawn: list[Tensor], ends: Stop) -> Any:
     if isinstance(ids, Tensor):
-        columns: list[Tensor] = [
-            tokens.to(ids.device, ids.dtype).reshape(*ids.shape[:-1], 1) for tokens in drawn
-        ]
+        columns = [tokens.to(ids.device, ids.dtype).reshape(*ids.shape[:-1], 1) for tokens in drawn]
         return torch.cat([ids, *columns], dim=-1)
-    return [*ids, *(int(tokens) for tokens in drawn)]
+    new = torch.stack(drawn, dim=1).tolist() if drawn else [[]] * len(ids)
+    if not several(ids):
+        return [*ids, *new[0]]
+    lengths = ends.lengths.tolist()
+    return [[*prompt, *row[:length]] for prompt, row, length in zip(ids, new, lengths, strict=True)]
 
 
 def stream(
     model: LanguageModel,
-    ids: list[int] | Tensor,
+    ids: list[int] | list[list[int]] | Tensor,
     max_new_tokens: int,
     *,
     sampler: Sampler | None = None,
     seed: int | None = None,
-    stop: int | Collection[int] | None = None,
+    stop: int | str | Collection[int | str] | None = None,
+    tokenizer: Any = None,
+    cache: bool | StaticCache = True,
+    compile: bool = False,  # noqa: A002
+    graph: bool = False,
 ) -> Iterator[int] | Iterator[Int[Tensor, " B"]]:
     """The new tokens of :func:`generate`, one by one as they are drawn (Chapter 2).
 
     Args:
         model: This and all others are those of :func:`generate`.
-        ids: The prompt.
+        ids: The prompt, or several.
         max_new_tokens: How many tokens to add at most.
         sampler: How the next token is chosen.
         seed: Makes the text repeatable.
-        stop: The tokens after which a text ends; they come, too.
+        stop: After what a text ends; it comes, too.
+        tokenizer: For strings in ``stop``.
+        cache: Whether to keep keys and values.
+        compile: Whether to compile the step of one token.
+        graph: Whether to replay it as a CUDA graph.
 
     Returns:
-        An iterator over token ids; if ``ids`` is a tensor (B, T), over tensors (B).
+        An iterator over token ids; of several prompts, over tensors (B), in which a text that has ended repeats its
+        last token.
 
     Raises:
         TypeError: As :func:`generate`, at once and not only at the first token.
         ValueError: As :func:`generate`.
     """
-    drawn = _draw(model, _prompt(model, ids), max_new_tokens, sampler, seed, stop)
-    several = isinstance(ids, Tensor) and ids.dim() == 2
-    return drawn if several else (int(tokens) for tokens in drawn)
-
-
-def _draw(
-    model: LanguageModel,
-    ids: Int[Tensor, "B T"],
-    max_new_tokens: int,
-    sampler: Sampler | None,
-    seed: int | None,
-    stop: int | Collection[int] | None,
-) -> Iterator[Int[Tensor, " B"]]:
-    """Check what can be checked now, and return the iterator over the new tokens."""
-    if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int):
-        raise TypeError(f"max_new_tokens must be a whole number, but is {max_new_tokens!r}.")
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens must not be negative, but is {max_new_tokens}.")
-    stops = [stop] if isinstance(stop, int) else sorted(stop or ())
-    vocab_size = vocab_size_of(model)
-    if vocab_size is not None and any(not 0 <= token < vocab_size for token in stops):
-        raise ValueError(f"stop must hold token ids from 0 to {vocab_size - 1}, but is {stop!r}.")
-    ends = torch.tensor(stops, dtype=torch.long, device=ids.device)
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
-    return _loop(model, ids, max_new_tokens, sampler or Sampler(), generator, ends)
+    prompts = read_prompts(model, ids)
+    ends = Stop(stop, tokenizer, vocab_size_of(model), len(prompts), prompts[0].device)
+    decoder = decoder_for(model, prompts, max_new_tokens, cache, compile, graph)
+    drawn = _loop(decoder, max_new_tokens, sampler or Sampler(), seed, ends)
+    return drawn if several(ids) else (int(tokens) for tokens in drawn)
 
 
 def _loop(
-    model: LanguageModel,
-    ids: Int[Tensor, "B T"],
-    max_new_tokens: int,
-    sampler: Sampler,
-    generator: torch.Generator | None,
-    ends: Int[Tensor, " E"],
+    decoder: Recomputing, max_new_tokens: int, sampler: Sampler, seed: int | None, ends: Stop
 ) -> Iterator[Int[Tensor, " B"]]:
-    context = context_of(model) or 0  # ids[:, -0:] are all
-    ended = torch.zeros_like(ids[:, -1], dtype=torch.bool)
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    modules = modules_of(decoder.model)
+    tokens = None
     for _ in range(max_new_tokens):
-        with evaluating(model):  # not around the loop: between two tokens the caller's code runs
-            logits = model(ids[:, -context:])[:, -1]  # (B, V)
-        probabilities = distribution(logits, sampler, previous=ids)
-        # Drawn on the CPU, whose random numbers are the same on every machine.
-        tokens = torch.multinomial(probabilities.cpu(), 1, generator=generator)[:, 0].to(ids.device)
-        tokens = torch.where(ended, ids[:, -1], tokens)
+        with evaluating_modules(modules):  # not around the loop: between two tokens the caller's code runs
+            logits = decoder.logits()
+        previous = None if sampler.repetition_penalty is None else _so_far(decoder)
+        drawn = choose(logits, sampler, previous, generator)
+        tokens = drawn if tokens is None else torch.where(ends.ended, tokens, drawn)
         yield tokens
-        ended = torch.isin(tokens, ends)
-        if ended.all():
+        if ends.see(tokens):
             return
-        ids = torch.cat([ids, tokens[:, None]], dim=1)
+        decoder.append(tokens)
 
 
-def _prompt(model: LanguageModel, ids: list[int] | Tensor) -> Int[Tensor, "B T"]:
-    """The prompt as a batch, where the model is."""
-    if not isinstance(ids, list | Tensor):
-        raise TypeError(f"The prompt must be a list of token ids or a tensor, but is a {type(ids).__name__}.")
-    prompt = torch.as_tensor(ids)
-    if prompt.numel() == 0:
-        raise ValueError(
-            "The prompt is empty, so there is nothing to predict from. To begin a new text, give the "
-            "end-of-text token, which stands between texts in training."
-        )
-    prompt = prompt[None] if prompt.dim() == 1 else prompt
-    check_ids(prompt.cpu(), vocab_size_of(model))
-    return prompt.to(device_of(model), torch.long)
+def _so_far(decoder: Recomputing) -> Int[Tensor, "B T"]:
+    """All texts as one tensor. The shorter begin with their first token again and again: for a penalty, that is one."""
+    texts = decoder.texts()
+    longest = max(map(len, texts))
+    return torch.stack([torch.cat([text[:1].expand(longest - len(text)), text]) for text in texts])

@@ -1,5 +1,7 @@
 """Attention as a layer: of a sequence to itself or to another, with heads that share keys or not (Chapters 3, 4)."""
 
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
@@ -8,6 +10,19 @@ from torch import Tensor, nn
 from llmlib import kernels
 from llmlib.attention import Mask, attention, attention_weights, masks
 from llmlib.layers.rotary import Rotation, rotate
+
+
+class LayerCache(Protocol):
+    """What a layer asks of a cache of keys and values, such as :mod:`llmlib.generation.cache` has (Chapter 7)."""
+
+    def extend(
+        self, k: Float[Tensor, "B G T D"], v: Float[Tensor, "B G T D"]
+    ) -> tuple[Float[Tensor, "B G S D"], Float[Tensor, "B G S D"], Mask]:
+        """Keep the keys and values of T more tokens.
+
+        Returns:
+            All keys and values that these tokens may meet, and which of them each token may see.
+        """
 
 
 class MultiHeadAttention(nn.Module):
@@ -55,6 +70,7 @@ class MultiHeadAttention(nn.Module):
         memory: Float[Tensor, "B S C"] | None = None,
         *,
         mask: Mask | None = None,
+        cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T C"]:
         """Let each token of ``x`` gather from ``x`` itself, or from ``memory``.
 
@@ -62,8 +78,11 @@ class MultiHeadAttention(nn.Module):
             x: Where the queries come from.
             memory: Where keys and values come from; by default ``x`` (self-attention).
             mask: Used in this call in place of the layer's own.
+            cache: The keys and values of the tokens before ``x``, which all may be seen; those of ``x`` are added.
         """
         q, k, v = self._project(x, memory)
+        if cache is not None:
+            k, v, mask = cache.extend(k, v)
         y = attention(q, k, v, mask=mask or self.mask, backend=self.backend)  # (B, H, T, D)
         if self.head_scale is not None:
             y = y * self.head_scale.view(-1, 1, 1)
@@ -163,7 +182,12 @@ class GroupedQueryAttention(nn.Module):
         self.out = nn.Linear(heads * self.head_width, width, bias=bias)
 
     def forward(
-        self, x: Float[Tensor, "B T C"], rotation: Rotation | None = None, *, mask: Mask | None = None
+        self,
+        x: Float[Tensor, "B T C"],
+        rotation: Rotation | None = None,
+        *,
+        mask: Mask | None = None,
+        cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T C"]:
         """Let each token of ``x`` gather from the others.
 
@@ -172,9 +196,12 @@ class GroupedQueryAttention(nn.Module):
             rotation: By what queries and keys are rotated, from
                 :meth:`~llmlib.layers.rotary.RotaryEmbedding.rotation`; None leaves them as they are.
             mask: Used in this call in place of the layer's own.
+            cache: The keys and values of the tokens before ``x``, which all may be seen; those of ``x`` are added.
         """
         q, k = self._queries_and_keys(x, rotation)
         v = self._split(self.value(x))
+        if cache is not None:
+            k, v, mask = cache.extend(k, v)
         y = attention(q, k, v, mask=mask or self.mask, backend=self.backend)  # (B, H, T, D)
         return self.out(y.transpose(1, 2).flatten(-2))
 

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from llmlib.attention import Mask, masks
-from llmlib.layers.attention import GroupedQueryAttention, MultiHeadAttention
+from llmlib.layers.attention import GroupedQueryAttention, LayerCache, MultiHeadAttention
 from llmlib.layers.feed_forward import FeedForward, SwiGLU
 from llmlib.layers.norms import LayerNorm, RMSNorm
 from llmlib.layers.rotary import Rotation
@@ -84,6 +84,7 @@ class Block(nn.Module):
         *,
         mask: Mask | None = None,
         memory_mask: Mask | None = None,
+        cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T C"]:
         """Pass the sequence through the block.
 
@@ -92,6 +93,7 @@ class Block(nn.Module):
             memory: What cross-attention reads, such as the output of an encoder.
             mask: Used by self-attention in this call in place of the block's own.
             memory_mask: Which positions of the memory may be seen; None for all of them.
+            cache: The keys and values of the tokens before ``x``, for self-attention.
 
         Raises:
             ValueError: The block has cross-attention and no memory came, or the other way round.
@@ -103,11 +105,11 @@ class Block(nn.Module):
                 else "This block has no cross-attention for the memory: build it with cross_attention=True."
             )
         if self.norm == "post":
-            x = self.attention_norm(x + self.attention(x, mask=mask))
+            x = self.attention_norm(x + self.attention(x, mask=mask, cache=cache))
             if self.cross_attention is not None:
                 x = self.cross_attention_norm(x + self.cross_attention(x, memory, mask=memory_mask))
             return self.feed_forward_norm(x + self.feed_forward(x))
-        x = x + self.attention_out_norm(self.attention(self.attention_norm(x), mask=mask))
+        x = x + self.attention_out_norm(self.attention(self.attention_norm(x), mask=mask, cache=cache))
         if self.cross_attention is not None:
             y = self.cross_attention(self.cross_attention_norm(x), memory, mask=memory_mask)
             x = x + self.cross_attention_out_norm(y)
@@ -164,7 +166,12 @@ class LlamaBlock(nn.Module):
         self.feed_forward = SwiGLU(width, hidden, bias=mlp_bias)
 
     def forward(
-        self, x: Float[Tensor, "B T C"], rotation: Rotation | None = None, *, mask: Mask | None = None
+        self,
+        x: Float[Tensor, "B T C"],
+        rotation: Rotation | None = None,
+        *,
+        mask: Mask | None = None,
+        cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T C"]:
         """Pass the sequence through the block.
 
@@ -173,6 +180,7 @@ class LlamaBlock(nn.Module):
             rotation: By what queries and keys are rotated, from
                 :meth:`~llmlib.layers.rotary.RotaryEmbedding.rotation`; None leaves them as they are.
             mask: Used by attention in this call in place of the causal mask.
+            cache: The keys and values of the tokens before ``x``.
         """
-        x = x + self.attention(self.attention_norm(x), rotation, mask=mask)
+        x = x + self.attention(self.attention_norm(x), rotation, mask=mask, cache=cache)
         return x + self.feed_forward(self.feed_forward_norm(x))

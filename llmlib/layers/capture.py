@@ -41,6 +41,9 @@ def capture(model: nn.Module) -> Iterator[Captured]:
 
     Yields:
         What is seen, which fills while the model runs.
+
+    Raises:
+        ValueError: By the model, when it is called with a cache.
     """
     seen = Captured()
 
@@ -48,6 +51,9 @@ def capture(model: nn.Module) -> Iterator[Captured]:
     def attended(
         layer: MultiHeadAttention | GroupedQueryAttention, args: Any, kwargs: Any, output: Tensor
     ) -> None:
+        kwargs = dict(kwargs)
+        if kwargs.pop("cache", None) is not None:
+            raise ValueError("Weights are captured of whole sequences: call the model without a cache.")
         seen.attention.append(layer.weights(*args, **kwargs))
 
     def passed(block: Block | LlamaBlock, args: Any, kwargs: Any, output: Tensor) -> None:

@@ -33,6 +33,7 @@ class FeedForward(nn.Module):
         activation: f, one of :data:`ACTIVATIONS`.
         norm_hidden: Whether a layer norm follows f, as in NormFormer (Shleifer et al. 2021, arXiv:2110.09456,
             section 2).
+        bias: Whether the two linear layers have biases.
         eps: The eps of that layer norm.
 
     Raises:
@@ -46,6 +47,7 @@ class FeedForward(nn.Module):
         *,
         activation: str = "gelu_tanh",
         norm_hidden: bool = False,
+        bias: bool = True,
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
@@ -55,9 +57,9 @@ class FeedForward(nn.Module):
             )
         hidden = 4 * width if hidden is None else hidden
         self.activation = ACTIVATIONS[activation]
-        self.up = nn.Linear(width, hidden)
+        self.up = nn.Linear(width, hidden, bias=bias)
         self.norm = LayerNorm(hidden, eps) if norm_hidden else nn.Identity()
-        self.down = nn.Linear(hidden, width)
+        self.down = nn.Linear(hidden, width, bias=bias)
 
     def forward(self, x: Float[Tensor, "... C"]) -> Float[Tensor, "... C"]:
         """Transform each vector of ``x``."""

@@ -1,7 +1,7 @@
 """Absolute positions: what tells attention, which sees a set, where each token stands (Chapter 3)."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
@@ -24,9 +24,12 @@ def sinusoids(
     """
     if width % 2:
         raise ValueError(f"Sine and cosine come in pairs, so the width must be even, but it is {width}.")
-    t = torch.arange(length, device=device).unsqueeze(-1)  # (length, 1)
-    frequency = 10_000 ** -(torch.arange(0, width, 2, device=device) / width)  # (width / 2)
-    angle = t * frequency
+    return _at(torch.arange(length, device=device), width)
+
+
+def _at(positions: Int[Tensor, "... T"], width: int) -> Float[Tensor, "... T width"]:
+    frequency = 10_000 ** -(torch.arange(0, width, 2, device=positions.device) / width)  # (width / 2)
+    angle = positions.unsqueeze(-1) * frequency
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)
 
 
@@ -42,9 +45,18 @@ class SinusoidalPositions(nn.Module):
         sinusoids(0, width)  # raises at once for an odd width
         self.width = width
 
-    def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
-        """The vectors of ``x``, each with its position in it."""
-        return x + sinusoids(x.shape[-2], self.width, device=x.device).to(x.dtype)
+    def forward(
+        self, x: Float[Tensor, "B T C"], positions: Int[Tensor, "... T"] | None = None
+    ) -> Float[Tensor, "B T C"]:
+        """The vectors of ``x``, each with its position in it.
+
+        Args:
+            x: Token vectors.
+            positions: Where they stand, (T) or (B, T); by default 0 … T − 1.
+        """
+        if positions is None:
+            positions = torch.arange(x.shape[-2], device=x.device)
+        return x + _at(positions, self.width).to(x.dtype)
 
 
 class LearnedPositions(nn.Module):
@@ -59,12 +71,20 @@ class LearnedPositions(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(context, width))
 
-    def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
+    def forward(
+        self, x: Float[Tensor, "B T C"], positions: Int[Tensor, "... T"] | None = None
+    ) -> Float[Tensor, "B T C"]:
         """The vectors of ``x``, each with its position in it.
+
+        Args:
+            x: Token vectors.
+            positions: Where they stand, (T) or (B, T), below the context; by default 0 … T − 1.
 
         Raises:
             ValueError: The sequence is longer than the context.
         """
+        if positions is not None:
+            return x + self.weight[positions]
         length, context = x.shape[-2], len(self.weight)
         if length > context:
             raise ValueError(

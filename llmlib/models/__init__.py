@@ -19,8 +19,19 @@ from llmlib.models.llama import Llama
 from llmlib.models.llama_config import LlamaConfig
 from llmlib.models.ngram import KneserNey
 from llmlib.models.rnn import RNN, RNNConfig
+from llmlib.models.variants import LlamaVariant
 
 SHIPPED = Path(__file__).parent / "shipped"
 """The checkpoint that comes with the package: a LLaMA of 5.2 million parameters; ``record.json`` says how it was made."""
 
-__all__ = ["GPT", "RNN", "SHIPPED", "GPTConfig", "KneserNey", "Llama", "LlamaConfig", "RNNConfig"]
+__all__ = [
+    "GPT",
+    "RNN",
+    "SHIPPED",
+    "GPTConfig",
+    "KneserNey",
+    "Llama",
+    "LlamaConfig",
+    "LlamaVariant",
+    "RNNConfig",
+]

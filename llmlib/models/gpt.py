@@ -20,7 +20,7 @@ from llmlib.attention import Mask, masks
 from llmlib.layers import Block, LayerNorm, LearnedPositions, SinusoidalPositions
 from llmlib.models import checkpoints, gpt2_format, hub
 from llmlib.models.gpt_config import GPTConfig
-from llmlib.models.inputs import check_ids
+from llmlib.models.inputs import Cache, check_cache, check_ids, layers_of
 
 _MODEL_TYPE = "llmlib-gpt"
 
@@ -64,33 +64,45 @@ class GPT(nn.Module):
         self.unembedding = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
         self._initialise()
 
-    def forward(self, ids: Int[Tensor, "B T"], *, mask: Mask | None = None) -> Float[Tensor, "B T V"]:
+    def forward(
+        self, ids: Int[Tensor, "B T"], *, mask: Mask | None = None, cache: Cache | None = None
+    ) -> Float[Tensor, "B T V"]:
         """Predict the token after each position.
 
         Args:
             ids: Token ids, (B, T), in 0 … V − 1. On a GPU an id beyond that stops the device, as PyTorch has
                 it: a check here would make every step wait for the device.
             mask: Used in this call in place of the model's own, such as ``masks.prefix(n)``.
+            cache: The keys and values of the tokens before ``ids``, such as a
+                :class:`~llmlib.generation.cache.StaticCache`; those of ``ids`` are added, and only the logits of
+                ``ids`` are computed (Chapter 7).
 
         Returns:
             Logits of the next token at each position, (B, T, V).
 
         Raises:
             TypeError: ``ids`` are not whole numbers.
-            ValueError: ``ids`` are not (B, T), are not in the vocabulary, or outnumber the learned positions.
+            ValueError: ``ids`` are not (B, T), are not in the vocabulary, outnumber the learned positions, or do
+                not fit the cache.
         """
-        return self.logits(self.hidden(ids, mask=mask))
+        return self.logits(self.hidden(ids, mask=mask, cache=cache))
 
-    def hidden(self, ids: Int[Tensor, "B T"], *, mask: Mask | None = None) -> Float[Tensor, "B T C"]:
+    def hidden(
+        self, ids: Int[Tensor, "B T"], *, mask: Mask | None = None, cache: Cache | None = None
+    ) -> Float[Tensor, "B T C"]:
         """What the blocks make of ``ids``: the vectors from which :meth:`logits` predicts the next tokens."""
         check_ids(ids, self.config.vocab_size)
+        check_cache(cache, mask, ids)
         x = self.tokens(ids)
         if self.config.positions == "sinusoidal":
             # Else the positions, of size 1, would drown the tokens: Vaswani et al. 2017, section 3.4.
             x = x * math.sqrt(self.config.width)
-        x = self.positions(x)
-        for block in self.blocks:
-            x = block(x, mask=mask)
+        if self.config.positions != "none":
+            x = self.positions(x, None if cache is None else cache.positions(ids.shape[1]))
+        for block, layer in zip(self.blocks, layers_of(cache, len(self.blocks)), strict=True):
+            x = block(x, mask=mask, cache=layer)
+        if cache is not None:
+            cache.advance(ids.shape[1])
         return self.final_norm(x)
 
     def logits(self, hidden: Float[Tensor, "... C"]) -> Float[Tensor, "... V"]:

@@ -114,6 +114,16 @@ class GPTConfig:
         if self.positions == "sinusoidal" and self.width % 2:
             raise ValueError(f"Sinusoidal positions need an even width, but width = {self.width}.")
 
+    @property
+    def kv_heads(self) -> int:
+        """G, the heads of keys and values: here each query head has its own."""
+        return self.heads
+
+    @property
+    def head_width(self) -> int:
+        """D."""
+        return self.width // self.heads
+
     @classmethod
     def presets(cls) -> tuple[str, ...]:
         """The names that :meth:`preset` knows."""

@@ -1,6 +1,6 @@
 """How a model that is not being trained is asked: what generation and evaluation share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -18,7 +18,22 @@ def evaluating(model: LanguageModel) -> Iterator[None]:
     Args:
         model: Any model; those that are no ``nn.Module`` have nothing to switch.
     """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    with evaluating_modules(modules_of(model)):
+        yield
+
+
+def modules_of(model: LanguageModel) -> list[nn.Module]:
+    """The parts of a model, for :func:`evaluating_modules`; those that are no ``nn.Module`` have none."""
+    return list(model.modules()) if isinstance(model, nn.Module) else []
+
+
+@contextmanager
+def evaluating_modules(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """What :func:`evaluating` does, for a loop that lists the parts of its model once.
+
+    Args:
+        modules: What :func:`modules_of` gave.
+    """
     training = [module for module in modules if module.training]
     for module in training:
         module.training = False

@@ -1,7 +1,44 @@
 """What every model checks of its token ids, and asks of its callers."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import torch
 from torch import Tensor
+
+from llmlib.attention import Mask
+from llmlib.layers.attention import LayerCache
+
+
+class Cache(Protocol):
+    """What a model asks of a cache of keys and values; :mod:`llmlib.generation.cache` has them (Chapter 7)."""
+
+    @property
+    def layers(self) -> Sequence[LayerCache]:
+        """The part of each of the L attention layers."""
+
+    def check(self, batch: int, more: int) -> None:
+        """Refuse a call that does not fit: another batch, or more tokens than there is room for."""
+
+    def positions(self, more: int) -> Tensor:
+        """Where the next tokens stand: (T), or (B, T) where sequences differ."""
+
+    def advance(self, more: int) -> None:
+        """Count the tokens that all layers now hold."""
+
+
+def check_cache(cache: Cache | None, mask: Mask | None, ids: Tensor) -> None:
+    """Refuse a cache together with a mask, for the cache says what may be seen, and ids that do not fit it."""
+    if cache is None:
+        return
+    if mask is not None:
+        raise ValueError(f"With a cache attention is causal, so it takes no mask, but mask = {mask}.")
+    cache.check(*ids.shape)
+
+
+def layers_of(cache: Cache | None, layers: int) -> Sequence[LayerCache | None]:
+    """The part of the cache for each of a model's layers."""
+    return [None] * layers if cache is None else cache.layers
 
 
 def check_ids(ids: Tensor, vocab_size: int | None) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from llmlib.attention import Mask
 from llmlib.layers import LlamaBlock, RMSNorm, RotaryEmbedding
 from llmlib.models import checkpoints, hub, llama_format
-from llmlib.models.inputs import check_ids
+from llmlib.models.inputs import Cache, check_cache, check_ids, layers_of
 from llmlib.models.llama_config import LlamaConfig
 
 
@@ -55,35 +55,47 @@ class Llama(nn.Module):
             )
             for _ in range(config.layers)
         )
-        self.final_norm = RMSNorm(config.width, config.eps)
+        self.final_norm: nn.Module = RMSNorm(config.width, config.eps)
         # Tied, there is no second tensor: not in memory, not in a checkpoint.
         self.unembedding = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
         self._initialise()
 
-    def forward(self, ids: Int[Tensor, "B T"], *, mask: Mask | None = None) -> Float[Tensor, "B T V"]:
+    def forward(
+        self, ids: Int[Tensor, "B T"], *, mask: Mask | None = None, cache: Cache | None = None
+    ) -> Float[Tensor, "B T V"]:
         """Predict the token after each position.
 
         Args:
             ids: Token ids, (B, T), in 0 … V − 1. On a GPU an id beyond that stops the device, as PyTorch has
                 it: a check here would make every step wait for the device.
             mask: Used in this call in place of the causal mask.
+            cache: The keys and values of the tokens before ``ids``, such as a
+                :class:`~llmlib.generation.cache.StaticCache`; those of ``ids`` are added, and only the logits of
+                ``ids`` are computed (Chapter 7).
 
         Returns:
             Logits of the next token at each position, (B, T, V).
 
         Raises:
             TypeError: ``ids`` are not whole numbers.
-            ValueError: ``ids`` are not (B, T), or are not in the vocabulary.
+            ValueError: ``ids`` are not (B, T), are not in the vocabulary, or do not fit the cache.
         """
-        return self.logits(self.hidden(ids, mask=mask))
+        return self.logits(self.hidden(ids, mask=mask, cache=cache))
 
-    def hidden(self, ids: Int[Tensor, "B T"], *, mask: Mask | None = None) -> Float[Tensor, "B T C"]:
+    def hidden(
+        self, ids: Int[Tensor, "B T"], *, mask: Mask | None = None, cache: Cache | None = None
+    ) -> Float[Tensor, "B T C"]:
         """What the blocks make of ``ids``: the vectors from which :meth:`logits` predicts the next tokens."""
         check_ids(ids, self.config.vocab_size)
+        check_cache(cache, mask, ids)
         x = self.tokens(ids)
-        rotation = self.rotary.rotation(torch.arange(ids.shape[1], device=ids.device))  # one for all blocks
-        for block in self.blocks:
-            x = block(x, rotation, mask=mask)
+        length = ids.shape[1]
+        positions = torch.arange(length, device=ids.device) if cache is None else cache.positions(length)
+        rotation = self.rotary.rotation(positions)  # one for all blocks
+        for block, layer in zip(self.blocks, layers_of(cache, len(self.blocks)), strict=True):
+            x = block(x, rotation, mask=mask, cache=layer)
+        if cache is not None:
+            cache.advance(length)
         return self.final_norm(x)
 
     def logits(self, hidden: Float[Tensor, "... C"]) -> Float[Tensor, "... V"]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from llmlib.attention import Mask, attention, attention_weights, masks
 
-BACKENDS = ["reference", "sdpa", "auto"]
+BACKENDS = ["reference", "sdpa", "tiled", "block_sparse", "auto"]
 MASKS = {
     "none": None,
     "full": masks.full(),

@@ -13,13 +13,16 @@ from torch.testing import assert_close
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from llmlib.generation import Sampler
-from llmlib.generation.sampling import distribution
+from llmlib.generation.sampling import choose, distribution
 
 V = 12
-# Different logits, for Hugging Face treats equal ones in other ways. They have a test of their own.
 logits_of_v = st.lists(
     st.floats(-20, 20, width=32).map(lambda x: round(x, 2)), min_size=V, max_size=V, unique=True
 ).map(lambda row: torch.tensor(row))
+# Few different values, so that many are equal, and some tokens that are excluded.
+tied_logits = st.lists(st.sampled_from([-math.inf, -1.0, 0.0, 0.5, 30.0]), min_size=V, max_size=V).map(
+    torch.tensor
+)
 samplers = st.builds(
     Sampler,
     temperature=st.floats(0.05, 5),
@@ -44,15 +47,46 @@ def as_hugging_face_has_it(logits, sampler, previous):
     return hf.LogitsProcessorList(chain)(previous, logits).softmax(dim=-1)
 
 
-@given(logits_of_v, samplers, st.lists(st.integers(0, V - 1), min_size=1, max_size=5))
+@given(logits_of_v | tied_logits, samplers, st.lists(st.integers(0, V - 1), min_size=1, max_size=5))
 def test_probabilities_and_kept_tokens_are_those_of_hugging_face(logits, sampler, previous):
+    assume(logits.isfinite().any())
     # In float64, so that the two, which round differently, agree on which side of a threshold a token is.
     logits, previous = logits.double()[None], torch.tensor([previous])
+    assume(not on_a_threshold(logits, sampler, previous))
+    compare(logits, sampler, previous)
+
+
+def compare(logits, sampler, previous):
     expected = as_hugging_face_has_it(logits, sampler, previous)
     probabilities = distribution(logits, sampler, previous)
-    assume(not on_a_threshold(logits, sampler, previous))
     assert torch.equal(probabilities > 0, expected > 0)
     assert_close(probabilities, expected)
+
+
+ROWS = {
+    "all equal": [0.0] * 4,
+    "two pairs": [1.0, 0.0, 1.0, 0.0],
+    "all mass on one": [-math.inf, 0.0, -math.inf, -math.inf],
+    "almost all mass on one": [0.0, 200.0, 0.0, -200.0],
+    "some excluded": [-math.inf, 0.5, 0.25, -math.inf],
+}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"top_p": p} for p in (0.0, 0.5, 0.75, 1.0)),
+        *({"min_p": p} for p in (0.0, 0.5, 1.0)),
+        *({"top_k": k} for k in (1, 3, 4, 1000)),
+        {"temperature": 0.01},
+        {"temperature": 100.0, "top_k": 2, "top_p": 0.6, "min_p": 0.5},
+    ],
+    ids=str,
+)
+def test_edges_are_those_of_hugging_face(row, settings):
+    for dtype in (torch.float32, torch.float64):
+        compare(torch.tensor([row], dtype=dtype), Sampler(**settings), torch.tensor([[0]]))
 
 
 def on_a_threshold(logits, sampler, previous):
@@ -130,11 +164,46 @@ def test_filters_by_hand():
     assert_close(distribution(logits, Sampler(temperature=0.5)).tolist(), [16 / 22, 4 / 22, 1 / 22, 1 / 22])
 
 
-def test_of_equal_tokens_the_first_stay():
-    """Exactly k tokens and no more: a threshold would keep all of them."""
+def test_of_equal_tokens():
+    """Top-k keeps all that are as probable as the k-th; top-p keeps as few as it needs."""
     logits = torch.zeros(1024)
-    assert distribution(logits, Sampler(top_k=3)).nonzero().flatten().tolist() == [0, 1, 2]
-    assert distribution(logits, Sampler(top_p=4 / 1024)).nonzero().flatten().tolist() == [0, 1, 2, 3]
+    assert distribution(logits, Sampler(top_k=3)).count_nonzero() == 1024
+    assert distribution(logits, Sampler(top_p=4 / 1024)).nonzero().flatten().tolist() == [
+        1020,
+        1021,
+        1022,
+        1023,
+    ]
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Sampler(),
+        Sampler(0.6, top_k=5),
+        Sampler(1.5, top_p=0.8),
+        Sampler(2.0, min_p=0.2),
+        Sampler(top_k=2, repetition_penalty=3.0),
+        Sampler(0),
+    ],
+    ids=str,
+)
+def test_draws_are_as_frequent_as_the_distribution_says(sampler):
+    """Pearson's chi-square test of 5,000 draws; the exact tail probability is the regularised gamma function."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(V, generator=generator)
+    draws, previous = 5000, torch.tensor([3, 7])
+    p = distribution(logits.double(), sampler, previous)
+    tokens = choose(logits.expand(draws, V), sampler, previous.expand(draws, 2), generator)
+    counts = tokens.bincount(minlength=V)
+    assert not counts[p == 0].any()
+    kept = p > 0
+    expected = draws * p[kept]
+    assert expected.min() >= 5, "or the test is not valid"
+    statistic = ((counts[kept] - expected) ** 2 / expected).sum()
+    freedom = kept.sum() - 1
+    if freedom:
+        assert torch.special.gammaincc(freedom / 2, statistic / 2) > 0.001
 
 
 def test_top_p_of_one_keeps_what_is_improbable():
@@ -181,7 +250,7 @@ def test_rows_do_not_know_of_each_other():
         (ValueError, "top_k must be 1 or above, or None to switch it off, but is 0", {"top_k": 0}),
         (TypeError, "top_k must be a whole number", {"top_k": 2.0}),
         (TypeError, "top_k must be a whole number", {"top_k": True}),
-        (ValueError, "top_p must be above 0 and at most 1", {"top_p": 0.0}),
+        (ValueError, "top_p must be between 0 and 1, or None", {"top_p": -0.1}),
         (ValueError, "top_p", {"top_p": 1.01}),
         (ValueError, "min_p must be between 0 and 1", {"min_p": -0.1}),
         (ValueError, "repetition_penalty must be finite and above 0", {"repetition_penalty": 0}),

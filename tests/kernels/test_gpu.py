@@ -54,14 +54,51 @@ def test_cross_entropy_over_a_vocabulary_as_in_a_model(compare, randn, device, d
     )
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    "shape", [(2, 8, 2, 1024, 1023, 128), (1, 4, 4, 2047, 2048, 64), (1, 2, 1, 700, 900, 256)]
+)
+def test_flash_attention_over_long_sequences(compare, randn, device, dtype, shape, causal):
+    B, H, G, T, S, D = shape  # noqa: N806
+    allowed = torch.ones(T, S, dtype=torch.bool, device=device).tril() if causal else None
+
+    def formula(q, k, v):
+        k, v = (x.repeat_interleave(H // G, dim=1) for x in (k, v))
+        scores = q @ k.mT / D**0.5
+        return (scores if allowed is None else scores.masked_fill(~allowed, -torch.inf)).softmax(-1) @ v
+
+    compare(
+        lambda q, k, v: kernels.flash_attention(q, k, v, causal=causal),
+        formula,
+        *(randn(*s, dtype=dtype) for s in ((B, H, T, D), (B, G, S, D), (B, G, S, D))),
+        by_row=False,
+    )
+
+
+def test_flash_attention_keeps_no_scores():
+    """Beside q, k, v and what has their size, one or two numbers a query."""
+    q, k, v = (draw(1, 4, 8192, 64) for _ in range(3))
+    size = q.numel() * q.element_size()
+    kernels.flash_attention(q, k, v, causal=True).sum().backward()  # compiled, and the allocator warm
+    q.grad = k.grad = v.grad = None
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    out = kernels.flash_attention(q, k, v, causal=True)
+    assert torch.cuda.max_memory_allocated() - before < 1.1 * size
+    out.backward(torch.ones_like(out))
+    # The output, its gradient, three gradients and at most one copy: the scores would be 64 times as much.
+    assert torch.cuda.max_memory_allocated() - before < 7 * size
+
+
 def block(x, residual, weight, gate, up, cos, sin, logits, targets):
-    """All four kernels, as a model calls them."""
+    """All kernels, as a model calls them."""
     normed, summed = kernels.rms_norm(x, weight, 1e-6, residual)
     q = normed.view(2, 8, 4, 16).transpose(1, 2)
     q, k = kernels.rope(q, q[:, :2], cos, sin)
+    attended = kernels.flash_attention(q, k, k, causal=True)
     hidden = kernels.swiglu(gate, up)
     loss = kernels.cross_entropy(logits, targets)
-    return loss + sum(y.float().square().mean() for y in (summed, q, k, hidden))
+    return loss + sum(y.float().square().mean() for y in (summed, q, k, attended, hidden))
 
 
 def test_compiling_changes_nothing():
@@ -105,14 +142,15 @@ BEYOND = {
     "swiglu": ((2**19 + 1, 4096), lambda x: kernels.swiglu(x, x.detach())),
     "rope": ((1025, 32, 512, 128), rotated),
     "cross_entropy": ((17_000, 128_256), last_targets_only),
+    "flash_attention": ((1025, 32, 512, 128), lambda x: kernels.flash_attention(x, x, x, causal=True)),
 }
 
 
 @pytest.mark.parametrize("name", BEYOND)
 def test_more_numbers_than_an_int32_counts(name):
     """The last rows of 4 GiB are those that come out alone."""
-    if torch.cuda.mem_get_info()[0] < 20 * 2**30:
-        pytest.skip("needs 20 GiB of free GPU memory")
+    if torch.cuda.mem_get_info()[0] < 40 * 2**30:
+        pytest.skip("needs 40 GiB of free GPU memory")
     shape, function = BEYOND[name]
     x = draw(*shape)
     assert x.numel() > 2**31

@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 def test_the_kernels_in_the_interpreter():
     pytest.importorskip("triton", reason="there is no Triton for this system: it is for Linux")
-    names = ("rms_norm", "swiglu", "rope", "cross_entropy")
+    names = ("rms_norm", "swiglu", "rope", "cross_entropy", "flash_attention")
     command = [sys.executable, "-m", "pytest", "-q", *(HERE / f"test_{name}.py" for name in names)]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     done = subprocess.run(

@@ -26,9 +26,8 @@ def test_rms_norm_rounds_once(randn):
     exact = F.rms_norm(x.double(), (64,), weight.double(), 1e-6)
     found = kernels.rms_norm_reference(x, weight)
     assert found.dtype == torch.bfloat16
-    assert (
-        (found.double() - exact).abs() <= exact.abs() * 2**-8 * 1.01
-    ).all()  # half a unit in the last place
+    # Half a unit in the last place.
+    assert ((found.double() - exact).abs() <= exact.abs() * 2**-8 * 1.01).all()
 
 
 def test_swiglu(randn):

@@ -22,6 +22,12 @@ def test_is_two_linear_layers_with_an_activation_between(activation, theirs, nor
     torch.testing.assert_close(ours(x), expected(x))
 
 
+def test_without_biases_it_is_two_products():
+    layer, x = FeedForward(6, 10, activation="relu", bias=False), torch.randn(2, 3, 6)
+    torch.testing.assert_close(layer(x), (x @ layer.up.weight.T).relu() @ layer.down.weight.T)
+    assert [name for name, _ in layer.named_parameters()] == ["up.weight", "down.weight"]
+
+
 def test_is_four_times_as_wide_inside_by_default():
     assert FeedForward(6).up.weight.shape == (24, 6)
 

@@ -58,9 +58,8 @@ def test_every_kind_is_compared():
 @pytest.mark.parametrize(("head_width", "base"), [(16, 10_000.0), (64, 500_000.0), (4, 100.0)])
 def test_frequencies_and_angles_are_those_of_hugging_face(transformers, scaling, head_width, base):
     for length in (1, 64, 65, 200):
-        theirs = hugging_face(
-            transformers, scaling, head_width, base
-        )  # a new one, for the dynamic kind remembers
+        # A new one, for the dynamic kind remembers.
+        theirs = hugging_face(transformers, scaling, head_width, base)
         cos, sin = theirs(torch.zeros(()), torch.arange(length)[None])
         positions = torch.arange(length)
         found = scaling.frequencies(head_width, base, positions)

@@ -154,3 +154,33 @@ def test_the_neuron_learns_in_the_page(open_page, address, scheme) -> None:
     figure.get_by_role("button", name="10 steps").click()
     page.wait_for_timeout(400)
     assert figure.inner_text() != before
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_swish_goes_from_half_of_its_input_to_relu(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/04_llama_block.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").first
+    figure.get_by_role("slider", name="Gate g").press("End")
+    beta = figure.get_by_role("slider", name="β")
+    for key, limit in (("Home", 3), ("End", 2)):  # g/2, ReLU(g)
+        beta.press(key)
+        page.wait_for_timeout(200)
+        numbers = figure.locator(".facts strong").all_text_contents()
+        assert numbers[0] == numbers[limit]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_moving_query_and_key_leaves_their_score(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/04_llama_block.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").nth(1)
+    before = figure.locator(".facts strong").all_text_contents()
+    figure.get_by_role("button", name="Both +10").click()
+    page.wait_for_timeout(200)
+    after = figure.locator(".facts strong").all_text_contents()
+    assert after[2:] == before[2:]
+    assert after[:2] != before[:2]
+    figure.get_by_role("slider", name="Key at s").press("ArrowLeft")
+    page.wait_for_timeout(200)
+    assert figure.locator(".facts strong").all_text_contents()[3] != before[3]

@@ -1,0 +1,221 @@
+"""A sweep for the scaling laws of Chapter 9: small LLaMAs of many sizes, each at several budgets of FLOPs.
+
+    python -m benchmarks.scaling --json benchmarks/results/scaling.json
+
+A run that ends is in the record at once, and a run that is in the record is not made again. So the command goes on
+where it was stopped, several of them may work on one record, and larger ``--budgets`` or another ``--device`` extend
+it. Without ``--json`` it prints a small sweep of half a minute.
+
+The models learn the bytes of the embedded corpus. A budget counts every matrix product of forward and backward pass
+(:func:`llmlib.scaling.flops.training_flops`). A size belongs to a budget if that pays for at least MIN_STEPS steps, for
+some TOKENS for each parameter, and for at most MAX_EPOCHS passes over the text: beyond four, text that is read again is
+worth less and less (Muennighoff et al. 2023, arXiv:2305.16264). All runs have the same batch and the same peak
+learning rates, the best of a few pairs that were tried at the widths 32 and 64. The learning rate falls to zero at the
+end of each run, as Hoffmann et al. 2022 (arXiv:2203.15556, appendix B) ask for.
+"""
+
+import argparse
+import itertools
+import json
+import math
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import torch
+
+from benchmarks import harness
+from llmlib import corpora, runtime
+from llmlib.models import Llama, LlamaConfig
+from llmlib.scaling.flops import Shape
+from llmlib.training import Blocks, History, TrainConfig, train
+
+CONTEXT = 128
+BATCH_SIZE = 4
+VOCAB_SIZE = 256
+HELD_OUT = 256  # rows
+MIN_STEPS = 100
+TOKENS = (4, 400)  # at least and at most, for each parameter outside the embeddings
+MAX_EPOCHS = 4
+CURVE_POINTS = 24  # in the record of a run
+LEARNING_RATE = 0.02
+ADAMW_LEARNING_RATE = 0.04
+
+# Width and layers, from 2,000 parameters outside the embeddings to several millions.
+SIZES = (
+    *((8, 2), (16, 1), (16, 2), (24, 2), (32, 2), (32, 3), (40, 3), (48, 3), (64, 3), (64, 4), (80, 4)),
+    *((96, 4), (128, 4), (128, 6), (160, 6), (192, 6), (224, 6), (256, 8)),
+)
+SMALL = (3e10,)  # budgets in FLOPs
+RECORDED = (3e10, 6e10, 1.2e11, 2.5e11, 5e11, 1e12)
+
+
+def config_of(width: int, layers: int) -> LlamaConfig:
+    """A LLaMA with heads of 8 numbers or, from width 64, 16; its first weights as large as GPT-2's, for its width."""
+    head_width = 8 if width < 64 else 16
+    return LlamaConfig(
+        vocab_size=VOCAB_SIZE,
+        context=CONTEXT,
+        width=width,
+        layers=layers,
+        heads=width // head_width,
+        init_std=0.02 * math.sqrt(768 / width),
+    )
+
+
+@cache
+def data() -> Blocks:
+    """The corpus as rows of T + 1 bytes; the rows held out are from other documents, spread over all of them."""
+    corpus = corpora.load("python-docs")
+    training, held_out = (
+        np.frombuffer("\0".join(documents).encode(), np.uint8)
+        for documents in (corpus.train, corpus.validation)
+    )
+    rows = cut(held_out)
+    return Blocks(cut(training), rows[np.linspace(0, len(rows) - 1, HELD_OUT).astype(int)])
+
+
+def cut(text: np.ndarray) -> np.ndarray:
+    """Rows of T + 1 bytes, one after the other."""
+    return text[: len(text) // (CONTEXT + 1) * (CONTEXT + 1)].reshape(-1, CONTEXT + 1)
+
+
+def steps_of(config: LlamaConfig, flops: float) -> int:
+    """How many steps a budget pays for."""
+    return round(flops / (Shape.of(config).flops(CONTEXT).training * BATCH_SIZE * CONTEXT))
+
+
+def plan(budgets: list[float], seeds: int) -> Iterator[tuple[float, int, int, int]]:
+    """Budget, width, layers and seed of every run, the cheapest first."""
+    most = MAX_EPOCHS * len(data().train) / BATCH_SIZE
+    for flops, seed, (width, layers) in itertools.product(sorted(budgets), range(seeds), SIZES):
+        config = config_of(width, layers)
+        steps, parameters = steps_of(config, flops), Shape.of(config).parameters().non_embedding
+        if MIN_STEPS <= steps <= most and TOKENS[0] <= steps * BATCH_SIZE * CONTEXT / parameters <= TOKENS[1]:
+            yield flops, width, layers, seed
+
+
+def run(flops: float, width: int, layers: int, seed: int, device: str) -> dict[str, Any]:
+    """Train one model with a budget.
+
+    Returns:
+        What the record holds of a run: sizes N, tokens D, FLOPs C, its loss held out in nats a byte, and its curve.
+    """
+    config = config_of(width, layers)
+    torch.manual_seed(seed)
+    model = Llama(config).to(device)
+    training = TrainConfig(
+        steps=steps_of(config, flops),
+        batch_size=BATCH_SIZE,
+        learning_rate=LEARNING_RATE,
+        adamw_learning_rate=ADAMW_LEARNING_RATE,
+        precision="float32",
+        seed=seed,
+    )
+    history = train(model, data(), training, progress=False)
+    tokens = len(history.steps) * BATCH_SIZE * CONTEXT
+    return {
+        "budget": flops,
+        "width": width,
+        "layers": layers,
+        "heads": config.heads,
+        "hidden": config.hidden,
+        "seed": seed,
+        "N": model.num_parameters(embeddings=False),
+        "N_total": model.num_parameters(),
+        "D": tokens,
+        "C": Shape.of(config).flops(CONTEXT).training * tokens,
+        "epochs": round(tokens / (len(data().train) * CONTEXT), 4),
+        "loss": round(history.evaluations[-1].loss, 5),
+        "curve": curve(history),
+        "seconds": round(history.seconds, 1),
+    }
+
+
+def curve(history: History) -> dict[str, list[float]]:
+    """The training loss at points spread evenly over the logarithm of the tokens, each the mean since the last."""
+    losses = np.array([step.loss for step in history.steps])
+    ends = np.unique(np.geomspace(5, len(losses), CURVE_POINTS).round().astype(int))
+    starts = np.concatenate([[0], ends[:-1]])
+    means = [losses[start:end].mean() for start, end in zip(starts, ends, strict=True)]
+    return {
+        "D": [int(end) * BATCH_SIZE * CONTEXT for end in ends],
+        "loss": [round(float(loss), 4) for loss in means],
+    }
+
+
+def settings() -> dict[str, Any]:
+    """What all runs of one record have in common."""
+    names = ("CONTEXT", "BATCH_SIZE", "VOCAB_SIZE", "HELD_OUT", "LEARNING_RATE", "ADAMW_LEARNING_RATE")
+    return {"corpus": repr(corpora.load("python-docs")), **{name.lower(): globals()[name] for name in names}}
+
+
+def key(run: dict[str, Any]) -> tuple[float, int, int, int]:
+    """What tells the runs of a record apart."""
+    return run["budget"], run["width"], run["layers"], run["seed"]
+
+
+def read(path: Path | None) -> dict[str, Any]:
+    """The record so far.
+
+    Raises:
+        ValueError: Its runs were made with other settings or another text.
+    """
+    if path is None or not path.exists():
+        return {"settings": settings(), "runs": []}
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record["settings"] != settings():
+        raise ValueError(
+            f"The runs of {path} have other settings, {record['settings']}, than these would have, {settings()}: "
+            "losses would not compare. Write to another file."
+        )
+    return record
+
+
+def append(path: Path, run: dict[str, Any]) -> None:
+    """Add a run to the record, whole or not at all, also while another process does so."""
+    with filelock.FileLock(f"{path}.lock"):
+        record = read(path)
+        record["runs"] = sorted([*record["runs"], run], key=key)
+        harness.write_record(path, record)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--budgets", nargs="+", type=float, help="FLOPs of a run")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each kind (default: %(default)s)")
+    parser.add_argument("--device", default=str(runtime.device()), help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="the record to extend")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    environment = harness.environment(["torch", "numpy"])
+    machine = {
+        "date": environment["date"][:10],
+        "machine": environment.get("gpu") if options.device != "cpu" else environment["cpu"],
+        "threads": options.threads,
+        "torch": environment["versions"]["torch"],
+    }
+
+    done = {key(run) for run in read(options.json)["runs"]}
+    budgets = options.budgets or (RECORDED if options.json else SMALL)
+    todo = [kind for kind in plan(budgets, options.seeds) if kind not in done]
+    print(f"{'budget':>8}{'N':>10}{'D':>12}{'D/N':>8}{'epochs':>8}{'seconds':>9}{'nats/byte':>11}")
+    for number, (flops, width, layers, seed) in enumerate(todo, start=1):
+        result = run(flops, width, layers, seed, options.device)
+        print(
+            f"{flops:>8.0e}{result['N']:>10,}{result['D']:>12,}{result['D'] / result['N']:>8.1f}"
+            f"{result['epochs']:>8.2f}{result['seconds']:>9.1f}{result['loss']:>11.4f}",
+            flush=True,
+        )
+        print(f"{number} of {len(todo)}", end="\r", file=sys.stderr)
+        if options.json:
+            append(options.json, {**result, **machine})
+
+
+if __name__ == "__main__":
+    main()

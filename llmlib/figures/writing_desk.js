@@ -1,0 +1,188 @@
+// The writing desk of Chapter 8. Uses controls.js, pieces.js, token_bars.js and sampler_controls.js. Who writes is the
+// kernel where there is one, else a worker in the page; WORKER is its program, which Python puts before this text.
+
+export default figure((model, root) => {
+  const prompt = textBox({ label: "Prompt", name: "prompt", rows: 2 }, (prompt) => {
+    change(model, { prompt: prompt.replace(/\p{Surrogate}/gu, "\uFFFD") });
+    begun = false;
+  });
+  prompt.node.querySelector("textarea").maxLength = 2000;
+  const controls = samplerControls(model);
+  const count = slider({ label: "Tokens", name: "count", min: 10, max: 200, step: 10 }, (count) => change(model, { count }));
+  const seed = h("input", { type: "number", name: "seed", min: 0, max: 999999, step: 1 });
+  seed.addEventListener("change", () => {
+    change(model, { seed: Math.min(Math.max(Math.trunc(Number(seed.value)) || 0, 0), 999999) });
+    begun = false;
+  });
+  const write = button("Write", () => (writing ? (writing = false) : begin().then(() => go(model.get("count")))));
+  const step = button("One token", () => (begun ? Promise.resolve() : begin()).then(() => go(1)));
+  const clear = button("Clear", () => {
+    writing = begun = false;
+    tokens = [];
+    show();
+  });
+  const news = h("p", { role: "status", class: "muted" });
+  const text = h("div", { class: "written", role: "listbox", "aria-label": "Written tokens" });
+  const bars = tokenBars();
+  const detail = h("div", { hidden: "" }, h("p", { class: "chosen" }), bars.node);
+  root.append(
+    prompt.node,
+    controls.node,
+    h("div", { class: "sliders" }, count.node, h("label", { class: "seed" }, "Seed ", seed)),
+    h("p", { class: "buttons" }, write, step, clear),
+    news,
+    text,
+    h("p", { class: "muted" }, "The darker a token, the less the model expected it. Choose one to see what else it might have been."),
+    detail,
+  );
+
+  const ask = writer(model);
+  let tokens = [];
+  let begun = false;
+  let writing = false;
+  let lastRun = 0;
+
+  async function begin() {
+    const run = ++lastRun;
+    tokens = [];
+    writing = false;
+    show();
+    say(news, "Reading the prompt …");
+    try {
+      await ask("begin", { text: model.get("prompt"), seed: model.get("seed") });
+      begun = run === lastRun;
+    } catch (error) {
+      begun = false;
+      say(news, `This does not work: ${error.message}.`);
+    }
+  }
+
+  /** Writes so many tokens, or until the reader stops it. */
+  async function go(most) {
+    if (!begun || writing) return;
+    const run = ++lastRun;
+    const started = performance.now();
+    const before = tokens.length;
+    let why = "";
+    writing = true;
+    showButtons();
+    say(news, "Writing …");
+    try {
+      for (let written = 0; written < most && writing && run === lastRun; written++) {
+        const { token, alternatives, bits, ended, full } = await ask("next", { settings: samplerSettings(model) });
+        if (run !== lastRun) return;
+        if (full) why = ` The text fills the model's context of ${full} tokens.`;
+        if (full) break;
+        tokens.push({ ...token, alternatives, bits });
+        add(tokens.length - 1);
+        if (ended) why = " The model ended the text.";
+        if (ended) break;
+      }
+    } catch (error) {
+      why = ` This does not work: ${error.message}.`;
+    }
+    if (run !== lastRun) return;
+    writing = false;
+    if (why) begun = false;
+    showButtons();
+    const speed = (1000 * (tokens.length - before)) / (performance.now() - started);
+    say(news, `${plural(tokens.length, "token")} written, ${number(speed)} a second.${why}`);
+  }
+
+  /** Adds the last token to the text. */
+  function add(place) {
+    const token = tokens[place];
+    const words = inText(token);
+    const expected = Math.min(-Math.log2(token.own), 10) / 10; // 10 bits: one in a thousand
+    const node = h("span", { role: "option", tabindex: place ? -1 : 0, "aria-label": `${spoken(token)}, ${percent(token.own)}` }, words);
+    node.style.setProperty("--surprise", `${Math.round(60 * expected)}%`);
+    node.addEventListener("focus", () => choose(place));
+    node.addEventListener("click", () => node.focus());
+    text.append(node);
+  }
+
+  function choose(place) {
+    const { alternatives, bits, ...token } = tokens[place];
+    [...text.children].forEach((node, i) => {
+      node.tabIndex = i === place ? 0 : -1;
+      node.setAttribute("aria-selected", i === place);
+    });
+    detail.hidden = false;
+    detail.firstChild.textContent = `Token ${place + 1}, drawn from ${number(bits, 2)} bits: ${spoken(token)}`;
+    const listed = alternatives.some(({ id }) => id === token.id) ? alternatives : [...alternatives, token];
+    bars.show("What might have stood here", listed.map((one) => ({ ...one, piece: one })));
+  }
+
+  text.addEventListener("keydown", (event) => {
+    const here = [...text.children].indexOf(document.activeElement);
+    const to = { ArrowLeft: here - 1, ArrowRight: here + 1, Home: 0, End: text.children.length - 1 }[event.key];
+    if (to === undefined || !text.children[to]) return;
+    event.preventDefault();
+    text.children[to].focus();
+  });
+
+  function show() {
+    text.replaceChildren();
+    detail.hidden = true;
+    say(news, "");
+    showButtons();
+  }
+
+  function showButtons() {
+    write.textContent = writing ? "Stop" : "Write";
+    step.disabled = clear.disabled = writing;
+  }
+
+  return () => {
+    prompt.show(model.get("prompt"));
+    controls.show();
+    count.show({ value: model.get("count"), text: number(model.get("count")) });
+    if (Number(seed.value) !== model.get("seed") || !seed.value) seed.value = model.get("seed");
+  };
+});
+
+/** Whole characters as they are; bytes that are none, by their hexadecimal digits. */
+const inText = (token) => token.text ?? token.bytes.map((byte) => `⟨${hex(byte)}⟩`).join("");
+const spoken = (token) => (token.text === "" ? "end of text" : `“${visible(fromData(token)).map(([, part]) => part).join("")}”`);
+const percent = (p) => `${number(100 * p, p < 0.1 ? 1 : 0)} %`;
+
+/** `ask(name, values)` asks whoever writes here, and gives a promise of the answer. */
+function writer(model) {
+  const waiting = new Map();
+  let last = Math.floor(Math.random() * 2 ** 30); // so that two views do not take each other's answers
+  const settle = ({ call, answer, error }) => {
+    const asked = waiting.get(call);
+    waiting.delete(call);
+    if (error) asked?.reject(new Error(error));
+    else asked?.resolve(answer);
+  };
+  const send = (pass) => (name, values) =>
+    new Promise((resolve, reject) => {
+      waiting.set(++last, { resolve, reject });
+      pass({ call: last, name, values });
+    });
+  const askKernel = send((message) => change(model, { asked: message }));
+  model.on("change:answered", () => settle(model.get("answered")));
+
+  // Whoever answers this is a kernel; a page has none, and its model is then wanted.
+  let kernel = false;
+  askKernel("hello", {}).then(() => (kernel = true));
+
+  let askWorker;
+  const startWorker = () => {
+    const packed = model.get("packed");
+    if (!packed.byteLength) throw new Error("this model runs in JupyterLab only");
+    const url = URL.createObjectURL(new Blob([WORKER], { type: "text/javascript" }));
+    const worker = new Worker(url);
+    worker.onmessage = ({ data }) => settle(data);
+    worker.onerror = ({ message = "the browser does not start a worker" }) =>
+      [...waiting.keys()].forEach((call) => settle({ call, error: message }));
+    askWorker = send((message) => worker.postMessage(message));
+    return askWorker("load", { packed, vocabulary: model.get("vocabulary"), endOfText: model.get("end") });
+  };
+  return async (name, values) => {
+    if (kernel) return askKernel(name, values);
+    if (!askWorker) await startWorker();
+    return askWorker(name, values);
+  };
+}
