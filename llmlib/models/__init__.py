@@ -22,7 +22,7 @@ from llmlib.models.rnn import RNN, RNNConfig
 from llmlib.models.variants import LlamaVariant
 
 SHIPPED = Path(__file__).parent / "shipped"
-"""The checkpoint that comes with the package: a LLaMA of 5.2 million parameters; ``record.json`` says how it was made."""
+"""The checkpoint that comes with the package: a LLaMA of 5.2 million parameters. See ``record.json`` in it."""
 
 __all__ = [
     "GPT",
