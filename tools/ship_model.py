@@ -26,7 +26,7 @@ from llmlib.corpora import embedded
 from llmlib.generation import Sampler, generate
 from llmlib.models import SHIPPED, KneserNey, Llama
 from llmlib.tokenizers import BPETokenizer
-from llmlib.training import evaluate
+from llmlib.training.evaluation import evaluate
 from llmlib.training.files import write_atomically
 from llmlib.training.history import History
 
@@ -42,8 +42,8 @@ PROMPTS = (
     "If the file does not exist,",
     "The module defines the following",
 )
-SAMPLER = Sampler(temperature=0.8, top_p=0.95)
 NEW_TOKENS = 200
+SEEDS = 8
 
 
 def main() -> None:
@@ -145,27 +145,37 @@ def held_out(model: Llama, tokenizer: BPETokenizer, corpus: corpora.Corpus) -> d
 
 
 def writing(model: Llama, tokenizer: BPETokenizer, corpus: corpora.Corpus) -> dict[str, Any]:
-    """What the model writes at temperature 0.8 and top-p 0.95, and how often it repeats itself."""
-    samples = []
-    for seed, prompt in enumerate(PROMPTS):
-        ids = generate(model, tokenizer.encode(prompt), NEW_TOKENS, sampler=SAMPLER, seed=seed)
-        samples.append(ids)
+    """What the model writes, how often it repeats itself, and how often it goes in circles."""
+    end = tokenizer.special_tokens["<|endoftext|>"]
+    prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
+    figures, texts = {}, []
+    for temperature in (0.8, 1.0):
+        sampler = Sampler(temperature=temperature, top_p=0.95)
+        written = [
+            text
+            for seed in range(SEEDS)
+            for text in generate(model, prompts, NEW_TOKENS, sampler=sampler, seed=seed, stop=[end])
+        ]
+        texts = texts or written
+        shares = [repeated(text) for text in written]
+        figures[f"temperature {temperature}"] = {
+            "repeated_4_grams": float(np.mean(shares)),
+            "in_circles": float(np.mean([share > 0.5 for share in shares])),
+        }
     real = [tokenizer.encode(text)[:NEW_TOKENS] for text in corpus.validation]
-    return {
-        "temperature": SAMPLER.temperature,
-        "top_p": SAMPLER.top_p,
-        "repeated_4_grams": {
-            "model": repeated(samples),
-            "held-out text": repeated([ids for ids in real if len(ids) == NEW_TOKENS]),
-        },
-        "samples": [{"seed": seed, "text": tokenizer.decode(ids)} for seed, ids in enumerate(samples)],
+    people = [repeated(ids) for ids in real if len(ids) == NEW_TOKENS]
+    figures["held-out text"] = {
+        "repeated_4_grams": float(np.mean(people)),
+        "in_circles": float(np.mean([share > 0.5 for share in people])),
     }
+    samples = [tokenizer.decode(text) for text in texts[: len(PROMPTS)]]
+    return {"top_p": 0.95, "texts": SEEDS * len(PROMPTS), "figures": figures, "samples": samples}
 
 
-def repeated(texts: list[list[int]]) -> float:
-    """The share of 4-grams of tokens that occurred before in the same text."""
-    grams = [list(zip(*(ids[i:] for i in range(4)), strict=False)) for ids in texts]
-    return 1 - sum(len(set(each)) for each in grams) / sum(len(each) for each in grams)
+def repeated(ids: list[int]) -> float:
+    """The share of the 4-grams of a text that occurred before in it."""
+    grams = [tuple(ids[i : i + 4]) for i in range(len(ids) - 3)]
+    return 1 - len(set(grams)) / max(1, len(grams))
 
 
 if __name__ == "__main__":

@@ -69,14 +69,19 @@ def test_it_is_ahead_of_the_n_gram_models_by_the_promised_margin(record):
     assert scores.pop("model") <= 0.85 * min(scores.values())
 
 
-def test_it_writes_without_going_in_circles(model, tokenizer):
+def test_it_writes_words_and_seldom_goes_in_circles(model, tokenizer):
+    prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
     sampler = Sampler(temperature=0.8, top_p=0.95)
+    end = tokenizer.special_tokens["<|endoftext|>"]
     texts = [
-        generate(model, tokenizer.encode(prompt), 150, sampler=sampler, seed=seed)
-        for seed, prompt in enumerate(PROMPTS)
+        ids
+        for seed in range(4)
+        for ids in generate(model, prompts, 150, sampler=sampler, seed=seed, stop=[end])
     ]
-    grams = [list(zip(*(ids[i:] for i in range(8)), strict=False)) for ids in texts]
-    assert 1 - sum(len(set(g)) for g in grams) / sum(map(len, grams)) < 0.2
+    circling = [
+        len({tuple(ids[i : i + 4]) for i in range(len(ids) - 3)}) < (len(ids) - 3) / 2 for ids in texts
+    ]
+    assert sum(circling) / len(texts) <= 0.25
     words = " ".join(tokenizer.decode(ids) for ids in texts).split()
     known = set(" ".join(corpora.load("python-docs").train).split())
     assert sum(word in known for word in words) / len(words) > 0.8
