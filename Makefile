@@ -8,7 +8,7 @@ NEEDS_SITE_OR_GPU := site or lab or gpu
 
 # The model that ships with the book: see book/model.md.
 SHIPPED_MODEL := --corpus python-stack --vocabulary 4096 --model llama --width 256 --layers 6 --heads 8 --kv-heads 2 \
-	--context 512 --tied --steps 5850 --batch-size 8 --adamw-learning-rate 0.01 --precision bfloat16 \
+	--context 512 --tied --steps 5200 --batch-size 8 --adamw-learning-rate 0.01 --precision bfloat16 \
 	--schedule warmup-stable-decay --warmup 0.02 --evaluate-every 500 --checkpoint-every 100
 
 # PyTorch's threads wait for each other spinning. Where other work wants the same cores, as on a busy CI machine, a
