@@ -22,7 +22,8 @@ export default figure((model, root) => {
     show();
   });
   const news = h("p", { role: "status", class: "muted" });
-  const text = h("div", { class: "written", role: "listbox", "aria-label": "Written tokens" });
+  const before = h("span", { class: "before" });
+  const text = h("span", { role: "listbox", "aria-label": "Written tokens" });
   const bars = tokenBars();
   const detail = h("div", { hidden: "" }, h("p", { class: "chosen" }), bars.node);
   root.append(
@@ -31,7 +32,7 @@ export default figure((model, root) => {
     h("div", { class: "sliders" }, count.node, h("label", { class: "seed" }, "Seed ", seed)),
     h("p", { class: "buttons" }, write, step, clear),
     news,
-    text,
+    h("div", { class: "written" }, before, text),
     h("p", { class: "muted" }, "The more colour a token has, the less the model expected it. Choose one to see what else it might have been."),
     detail,
   );
@@ -47,6 +48,7 @@ export default figure((model, root) => {
     tokens = [];
     writing = false;
     show();
+    before.textContent = model.get("prompt");
     say(news, "Reading the prompt …");
     try {
       await ask("begin", { text: model.get("prompt"), seed: model.get("seed") });
@@ -62,7 +64,7 @@ export default figure((model, root) => {
     if (!begun || writing) return;
     const run = ++lastRun;
     const started = performance.now();
-    const before = tokens.length;
+    const first = tokens.length;
     let why = "";
     writing = true;
     showButtons();
@@ -85,8 +87,10 @@ export default figure((model, root) => {
     writing = false;
     if (why) begun = false;
     showButtons();
-    const speed = (1000 * (tokens.length - before)) / (performance.now() - started);
+    const speed = (1000 * (tokens.length - first)) / (performance.now() - started);
     say(news, `${plural(tokens.length, "token")} written, ${number(speed)} a second.${why}`);
+    // The eye sees the text below; the ear gets what is new of it here.
+    news.append(h("span", { class: "for-ears" }, ` ${tokens.slice(first).map(inText).join("")}`));
   }
 
   /** Adds the last token to the text. */
@@ -113,15 +117,35 @@ export default figure((model, root) => {
     bars.show("What might have stood here", listed.map((one) => ({ ...one, piece: one })));
   }
 
+  const moves = {
+    ArrowLeft: (here) => here - 1,
+    ArrowRight: (here) => here + 1,
+    ArrowUp: (here) => inNextLine(here, -1),
+    ArrowDown: (here) => inNextLine(here, 1),
+    Home: () => 0,
+    End: () => tokens.length - 1,
+  };
   text.addEventListener("keydown", (event) => {
-    const here = [...text.children].indexOf(document.activeElement);
-    const to = { ArrowLeft: here - 1, ArrowRight: here + 1, Home: 0, End: text.children.length - 1 }[event.key];
-    if (to === undefined || !text.children[to]) return;
+    const move = moves[event.key];
+    if (!move) return;
     event.preventDefault();
-    text.children[to].focus();
+    text.children[move([...text.children].indexOf(document.activeElement))]?.focus();
   });
 
+  /** The token nearest to a token in the line above (−1) or below (1); itself where there is none. */
+  function inNextLine(here, direction) {
+    const start = (i) => text.children[i].getClientRects()[0];
+    const below = (a, b) => direction * (start(b).top - start(a).top) > 1;
+    let to = here + direction;
+    while (text.children[to] && !below(here, to)) to += direction;
+    if (!text.children[to]) return here;
+    const off = (i) => Math.abs(start(i).left - start(here).left);
+    for (let i = to; text.children[i] && !below(to, i); i += direction) if (off(i) < off(to)) to = i;
+    return to;
+  }
+
   function show() {
+    before.textContent = "";
     text.replaceChildren();
     detail.hidden = true;
     say(news, "");
@@ -141,8 +165,8 @@ export default figure((model, root) => {
   };
 });
 
-/** Whole characters as they are; bytes that are none, by their hexadecimal digits. */
-const inText = (token) => token.text ?? token.bytes.map((byte) => `⟨${hex(byte)}⟩`).join("");
+/** Whole characters as they are; bytes that are none, by their hexadecimal digits; the end has a name. */
+const inText = (token) => (token.text === "" ? "⟨end⟩" : token.text) ?? token.bytes.map((byte) => `⟨${hex(byte)}⟩`).join("");
 const spoken = (token) => (token.text === "" ? "end of text" : `“${visible(fromData(token)).map(([, part]) => part).join("")}”`);
 const percent = (p) => `${number(100 * p, p < 0.1 ? 1 : 0)} %`;
 
