@@ -73,7 +73,7 @@ def test_the_page_writes_the_same_greedy_text_as_pytorch(show, model, tokenizer)
         text = generate(rounded(model), ids, 20, sampler=Sampler(temperature=0), stop=end)
         new = as_shown(tokenizer, text[len(ids) :])
         assert written(page) == new
-        assert page.locator(".written").text_content() == prompt + new  # the eye reads on where the prompt ends
+        assert page.locator(".written").text_content() == prompt + new
         assert page.locator("p[role=status] .for-ears").text_content() == f" {new}"
         page.get_by_role("button", name="Clear").click()
         assert page.locator(".written").text_content() == ""
@@ -95,6 +95,32 @@ def test_a_seed_repeats_a_text_and_steps_write_the_same(show, model, tokenizer):
         page.wait_for_function("n => document.querySelectorAll('[role=option]').length === n", arg=number)
         written(page)
     assert page.get_by_role("listbox").text_content() == texts[1]
+
+
+def test_moving_a_slider_writes_the_text_again(show, model, tokenizer):
+    page = show(WritingDesk(model, tokenizer, "The", temperature=1.5, seed=3, count=10))
+    page.get_by_role("button", name="Write").click()
+    warm = written(page)
+    page.get_by_role("option").nth(2).click()
+    ids = tokenizer.encode("The")
+    greedy = generate(rounded(model), ids, 10, sampler=Sampler(temperature=0))
+    cold = as_shown(tokenizer, greedy[len(ids) :])
+    assert warm != cold
+    temperature = page.get_by_role("slider", name="Temperature")
+    temperature.press("Home")
+    is_written = "text => document.querySelector('[role=listbox]').textContent === text"
+    page.wait_for_function(is_written, arg=cold)
+    written(page)
+    # The same place stays chosen.
+    assert page.locator(".chosen").text_content().startswith("Token 3, drawn from 0.00 bits")
+    page.get_by_label("Write again").uncheck()
+    temperature.press("End")
+    page.wait_for_timeout(500)
+    assert page.get_by_role("listbox").text_content() == cold
+    page.get_by_label("Write again").check()
+    page.get_by_role("button", name="All filters off").click()
+    page.wait_for_function(f"text => !({is_written})(text)", arg=cold)
+    page.wait_for_function("document.querySelectorAll('[role=option]').length === 10")
 
 
 def test_it_can_be_stopped(show, model, tokenizer):
