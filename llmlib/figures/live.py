@@ -10,6 +10,7 @@ the reader sees and does) and, where it needs one, ``name.css``.
 """
 
 import base64
+import gzip
 import json
 import re
 from html import escape
@@ -104,6 +105,7 @@ class LiveFigure(anywidget.AnyWidget):
         )
 
     def _payload(self) -> str:
+        """Module and state in JSON; bytes are packed, for a model is most of its page."""
         inherited = anywidget.AnyWidget.class_trait_names()
         names = [name for name in self.keys if not name.startswith("_") and name not in inherited]
         values = {name: getattr(self, name) for name in names}
@@ -111,7 +113,7 @@ class LiveFigure(anywidget.AnyWidget):
             "module": str(self._esm),
             "state": {name: value for name, value in values.items() if not isinstance(value, bytes)},
             "bytes": {
-                name: base64.b64encode(value).decode()
+                name: base64.b64encode(gzip.compress(value, mtime=0)).decode()
                 for name, value in values.items()
                 if isinstance(value, bytes)
             },

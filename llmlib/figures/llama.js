@@ -133,7 +133,7 @@ function readHeader(data) {
   return { ...header, start: 4 + length };
 }
 
-/** A vector is in 32-bit numbers; of a matrix, each row is a 32-bit scale and whole numbers from −127 to 127. */
+/** A vector is in 32-bit numbers; of a matrix, each row is a 32-bit scale and whole numbers of a byte. */
 function unpack(into, shape, data, at) {
   const view = new DataView(data.buffer, data.byteOffset + at);
   if (shape.length === 1) return into.map((_, i, all) => (all[i] = view.getFloat32(4 * i, true)));

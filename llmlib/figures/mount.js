@@ -5,7 +5,9 @@
   try {
     const { module, state, bytes } = JSON.parse(host.querySelector("script[type='application/json']").textContent);
     for (const [name, base64] of Object.entries(bytes)) {
-      state[name] = new DataView(Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer);
+      const packed = new Blob([Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))]);
+      const stream = packed.stream().pipeThrough(new DecompressionStream("gzip"));
+      state[name] = new DataView(await new Response(stream).arrayBuffer());
     }
     const listeners = [];
     const model = {

@@ -14,24 +14,29 @@ export default figure((model, root) => {
     change(model, { seed: Math.min(Math.max(Math.trunc(Number(seed.value)) || 0, 0), 999999) });
     begun = false;
   });
-  const write = button("Write", () => (writing ? (writing = false) : begin().then(() => go(model.get("count")))));
+  const write = button("Write", () => (writing ? stop() : begin().then(() => go(model.get("count")))));
   const step = button("One token", () => (begun ? Promise.resolve() : begin()).then(() => go(1)));
   const clear = button("Clear", () => {
     writing = begun = false;
     tokens = [];
+    wanted = 0;
+    chosen = -1;
     show();
   });
+  const again = h("input", { type: "checkbox", checked: "" });
   const news = h("p", { role: "status", class: "muted" });
-  const text = h("div", { class: "written", role: "listbox", "aria-label": "Written tokens" });
+  const before = h("span", { class: "before" });
+  const text = h("span", { role: "listbox", "aria-label": "Written tokens" });
+  const box = h("div", { class: "written" }, before, text);
   const bars = tokenBars();
   const detail = h("div", { hidden: "" }, h("p", { class: "chosen" }), bars.node);
   root.append(
     prompt.node,
     controls.node,
     h("div", { class: "sliders" }, count.node, h("label", { class: "seed" }, "Seed ", seed)),
-    h("p", { class: "buttons" }, write, step, clear),
+    h("p", { class: "buttons" }, write, step, clear, h("label", {}, again, " Write again when a setting changes")),
     news,
-    text,
+    box,
     h("p", { class: "muted" }, "The more colour a token has, the less the model expected it. Choose one to see what else it might have been."),
     detail,
   );
@@ -40,19 +45,26 @@ export default figure((model, root) => {
   let tokens = [];
   let begun = false;
   let writing = false;
+  let wanted = 0; // so many tokens of this text were asked for
+  let chosen = -1;
   let lastRun = 0;
+  let lastSettings;
+  let rest;
 
   async function begin() {
     const run = ++lastRun;
     tokens = [];
     writing = false;
-    show();
+    wanted = 0;
+    show(`${box.offsetHeight}px`); // or the page below would jump
+    before.textContent = model.get("prompt");
     say(news, "Reading the prompt …");
     try {
       await ask("begin", { text: model.get("prompt"), seed: model.get("seed") });
       begun = run === lastRun;
     } catch (error) {
       begun = false;
+      box.style.minHeight = "";
       say(news, `This does not work: ${error.message}.`);
     }
   }
@@ -62,9 +74,10 @@ export default figure((model, root) => {
     if (!begun || writing) return;
     const run = ++lastRun;
     const started = performance.now();
-    const before = tokens.length;
+    const first = tokens.length;
     let why = "";
     writing = true;
+    wanted += most;
     showButtons();
     say(news, "Writing …");
     try {
@@ -84,9 +97,24 @@ export default figure((model, root) => {
     if (run !== lastRun) return;
     writing = false;
     if (why) begun = false;
+    box.style.minHeight = "";
     showButtons();
-    const speed = (1000 * (tokens.length - before)) / (performance.now() - started);
+    const speed = (1000 * (tokens.length - first)) / (performance.now() - started);
     say(news, `${plural(tokens.length, "token")} written, ${number(speed)} a second.${why}`);
+    // The eye sees the text below; the ear gets what is new of it here.
+    news.append(h("span", { class: "for-ears" }, ` ${tokens.slice(first).map(inText).join("")}`));
+  }
+
+  function stop() {
+    writing = false;
+    wanted = tokens.length;
+  }
+
+  /** Writes as much once more, when the sliders rest. */
+  function rewrite() {
+    const most = wanted;
+    clearTimeout(rest);
+    rest = setTimeout(() => begin().then(() => go(most)), 200);
   }
 
   /** Adds the last token to the text. */
@@ -99,9 +127,11 @@ export default figure((model, root) => {
     node.addEventListener("focus", () => choose(place));
     node.addEventListener("click", () => node.focus());
     text.append(node);
+    if (place === chosen) choose(place);
   }
 
   function choose(place) {
+    chosen = place;
     const { alternatives, bits, ...token } = tokens[place];
     [...text.children].forEach((node, i) => {
       node.tabIndex = i === place ? 0 : -1;
@@ -113,17 +143,39 @@ export default figure((model, root) => {
     bars.show("What might have stood here", listed.map((one) => ({ ...one, piece: one })));
   }
 
+  const moves = {
+    ArrowLeft: (here) => here - 1,
+    ArrowRight: (here) => here + 1,
+    ArrowUp: (here) => inNextLine(here, -1),
+    ArrowDown: (here) => inNextLine(here, 1),
+    Home: () => 0,
+    End: () => tokens.length - 1,
+  };
   text.addEventListener("keydown", (event) => {
-    const here = [...text.children].indexOf(document.activeElement);
-    const to = { ArrowLeft: here - 1, ArrowRight: here + 1, Home: 0, End: text.children.length - 1 }[event.key];
-    if (to === undefined || !text.children[to]) return;
+    const move = moves[event.key];
+    if (!move) return;
     event.preventDefault();
-    text.children[to].focus();
+    text.children[move([...text.children].indexOf(document.activeElement))]?.focus();
   });
 
-  function show() {
+  /** The token nearest to a token in the line above (−1) or below (1); itself where there is none. */
+  function inNextLine(here, direction) {
+    const start = (i) => text.children[i].getClientRects()[0];
+    const below = (a, b) => direction * (start(b).top - start(a).top) > 1;
+    let to = here + direction;
+    while (text.children[to] && !below(here, to)) to += direction;
+    if (!text.children[to]) return here;
+    const off = (i) => Math.abs(start(i).left - start(here).left);
+    for (let i = to; text.children[i] && !below(to, i); i += direction) if (off(i) < off(to)) to = i;
+    return to;
+  }
+
+  function show(height = "") {
+    clearTimeout(rest);
+    box.style.minHeight = height;
+    before.textContent = "";
     text.replaceChildren();
-    detail.hidden = true;
+    detail.hidden = chosen < 0;
     say(news, "");
     showButtons();
   }
@@ -138,11 +190,14 @@ export default figure((model, root) => {
     controls.show();
     count.show({ value: model.get("count"), text: number(model.get("count")) });
     if (Number(seed.value) !== model.get("seed") || !seed.value) seed.value = model.get("seed");
+    const settings = JSON.stringify([samplerSettings(model), model.get("seed")]);
+    if (settings !== lastSettings && wanted && again.checked) rewrite();
+    lastSettings = settings;
   };
 });
 
-/** Whole characters as they are; bytes that are none, by their hexadecimal digits. */
-const inText = (token) => token.text ?? token.bytes.map((byte) => `⟨${hex(byte)}⟩`).join("");
+/** Whole characters as they are; bytes that are none, by their hexadecimal digits; the end has a name. */
+const inText = (token) => (token.text === "" ? "⟨end⟩" : token.text) ?? token.bytes.map((byte) => `⟨${hex(byte)}⟩`).join("");
 const spoken = (token) => (token.text === "" ? "end of text" : `“${visible(fromData(token)).map(([, part]) => part).join("")}”`);
 const percent = (p) => `${number(100 * p, p < 0.1 ? 1 : 0)} %`;
 

@@ -30,7 +30,7 @@ class WritingDesk(LiveFigure):
 
     Tokens are coloured by how little the model expected them; each can be chosen to see what else might have stood
     there. In JupyterLab the model itself writes, in Python, whatever model it is. On the page, without Python,
-    a LLaMA writes in JavaScript, in a worker, with its matrices rounded to 8 bits: so its text may differ from
+    a LLaMA writes in JavaScript, in a worker, with its matrices rounded to 49 levels: so its text may differ from
     Python's, and so does the random number generator. Each writes the same text again for the same seed.
 
     Args:
@@ -44,7 +44,7 @@ class WritingDesk(LiveFigure):
         min_p: 0 for off.
         seed: from 0 to 999,999.
         count: how many tokens are written at a time.
-        in_page: whether the model goes into the page, which takes about 4 bytes for 3 parameters. It must be a Llama
+        in_page: whether the model goes into the page, which takes about a byte a parameter. It must be a Llama
             that :func:`~llmlib.figures.page_model.pack` takes, and the tokenizer a BPETokenizer.
 
     Attributes:

@@ -225,12 +225,16 @@ def test_the_page_has_no_box_that_nobody_answers(figure, show):
 # A model as anywidget has it in JupyterLab, whose kernel is the figure in this process.
 WITH_KERNEL = """async (payload) => {
     const { module, state, bytes } = JSON.parse(payload);
-    const view = (base64) => new DataView(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer);
-    const take = ({ state, bytes }) => {
-        for (const [name, base64] of Object.entries(bytes)) state[name] = view(base64);
+    const view = async (base64) => {
+        const packed = new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))]);
+        const stream = packed.stream().pipeThrough(new DecompressionStream("gzip"));
+        return new DataView(await new Response(stream).arrayBuffer());
+    };
+    const take = async ({ state, bytes }) => {
+        for (const [name, base64] of Object.entries(bytes)) state[name] = await view(base64);
         return state;
     };
-    const values = take({ state, bytes });
+    const values = await take({ state, bytes });
     const listeners = [];
     const emit = (event, ...what) => listeners.filter((one) => one[0] === event).forEach((one) => one[1](...what));
     let unsaved = {};
@@ -241,7 +245,7 @@ WITH_KERNEL = """async (payload) => {
         async save_changes() {
             const changes = unsaved;
             unsaved = {};
-            const answer = take(await window.update(changes));
+            const answer = await take(await window.update(changes));
             Object.assign(values, answer);
             for (const name of Object.keys(answer)) emit(`change:${name}`);
             emit("change");

@@ -118,6 +118,12 @@ def test_the_payload_is_utf_8_json_that_gives_every_value_back():
     assert json.loads(payload.encode())["state"] == {"label": "Sample", "size": 3, "note": HOSTILE}
 
 
+def test_bytes_are_packed_the_same_way_each_time():
+    payload = Sample(data=bytes(100_000))._payload()
+    assert len(payload) - len(Sample(data=b"")._payload()) < 1_000
+    assert payload == Sample(data=bytes(100_000))._payload()
+
+
 def test_without_javascript_the_still_picture_stays(write_page, open_page):
     page = open_page(write_page(Sample()).as_uri(), javascript=False)
     assert page.get_by_text("a quiet picture").is_visible()

@@ -90,15 +90,15 @@ def test_the_page_computes_what_the_rounded_model_computes(model, in_the_page, s
 
 
 @torch.no_grad()
-def test_rounding_to_8_bits_moves_a_logit_by_little(model):
-    """A weight by half a scale at most; a logit of these models by 4 % of the spread of logits (root mean square)."""
+def test_rounding_moves_a_logit_by_little(model):
+    """A weight by half a scale at most; a logit of these models by 13 % of the spread of logits (root mean square)."""
     ids = torch.randint(SHAPE["vocab_size"], (1, 40), generator=torch.Generator().manual_seed(1))
     exact = model(ids)
     error = (rounded(model)(ids) - exact).square().mean().sqrt() / exact.std()
-    assert 0 < error < 0.04
+    assert 0 < error < 0.13
     for name, weight in rounded(model).state_dict().items():
         before = model.state_dict()[name]
-        half = before.abs().amax(-1, keepdim=True) / 254 if weight.dim() == 2 else torch.tensor(0.0)
+        half = before.abs().amax(-1, keepdim=True) / 48 if weight.dim() == 2 else torch.tensor(0.0)
         assert ((weight - before).abs() <= half * (1 + 1e-5)).all()
 
 

@@ -48,7 +48,7 @@ def written(page):
     page.wait_for_function(
         "document.querySelector('p[role=status]').textContent.includes('written')", timeout=20_000
     )
-    return page.locator(".written").text_content()
+    return page.get_by_role("listbox").text_content()
 
 
 def as_shown(tokenizer, ids):
@@ -57,7 +57,7 @@ def as_shown(tokenizer, ids):
     for token in ids:
         data = tokenizer.decode_bytes([token])
         try:
-            words.append("" if token == tokenizer.special_tokens[END] else data.decode())
+            words.append("⟨end⟩" if token == tokenizer.special_tokens[END] else data.decode())
         except UnicodeDecodeError:
             words.append("".join(f"⟨{byte:02X}⟩" for byte in data))
     return "".join(words)
@@ -71,7 +71,10 @@ def test_the_page_writes_the_same_greedy_text_as_pytorch(show, model, tokenizer)
         page.get_by_role("button", name="Write").click()
         ids = tokenizer.encode(prompt)
         text = generate(rounded(model), ids, 20, sampler=Sampler(temperature=0), stop=end)
-        assert written(page) == as_shown(tokenizer, text[len(ids) :])
+        new = as_shown(tokenizer, text[len(ids) :])
+        assert written(page) == new
+        assert page.locator(".written").text_content() == prompt + new
+        assert page.locator("p[role=status] .for-ears").text_content() == f" {new}"
         page.get_by_role("button", name="Clear").click()
         assert page.locator(".written").text_content() == ""
 
@@ -89,23 +92,49 @@ def test_a_seed_repeats_a_text_and_steps_write_the_same(show, model, tokenizer):
     assert texts[1] != texts[2]
     for number in range(1, 11):
         page.get_by_role("button", name="One token").click()
-        page.wait_for_function("n => document.querySelectorAll('.written span').length === n", arg=number)
+        page.wait_for_function("n => document.querySelectorAll('[role=option]').length === n", arg=number)
         written(page)
-    assert page.locator(".written").text_content() == texts[1]
+    assert page.get_by_role("listbox").text_content() == texts[1]
+
+
+def test_moving_a_slider_writes_the_text_again(show, model, tokenizer):
+    page = show(WritingDesk(model, tokenizer, "The", temperature=1.5, seed=3, count=10))
+    page.get_by_role("button", name="Write").click()
+    warm = written(page)
+    page.get_by_role("option").nth(2).click()
+    ids = tokenizer.encode("The")
+    greedy = generate(rounded(model), ids, 10, sampler=Sampler(temperature=0))
+    cold = as_shown(tokenizer, greedy[len(ids) :])
+    assert warm != cold
+    temperature = page.get_by_role("slider", name="Temperature")
+    temperature.press("Home")
+    is_written = "text => document.querySelector('[role=listbox]').textContent === text"
+    page.wait_for_function(is_written, arg=cold)
+    written(page)
+    # The same place stays chosen.
+    assert page.locator(".chosen").text_content().startswith("Token 3, drawn from 0.00 bits")
+    page.get_by_label("Write again").uncheck()
+    temperature.press("End")
+    page.wait_for_timeout(500)
+    assert page.get_by_role("listbox").text_content() == cold
+    page.get_by_label("Write again").check()
+    page.get_by_role("button", name="All filters off").click()
+    page.wait_for_function(f"text => !({is_written})(text)", arg=cold)
+    page.wait_for_function("document.querySelectorAll('[role=option]').length === 10")
 
 
 def test_it_can_be_stopped(show, model, tokenizer):
     page = show(WritingDesk(model, tokenizer, "The", count=50, temperature=1.0))
     page.evaluate(
         """() => new MutationObserver(() => {
-            if (document.querySelectorAll(".written span").length === 5) {
+            if (document.querySelectorAll("[role=option]").length === 5) {
                 [...document.querySelectorAll("button")].find((node) => node.textContent === "Stop").click();
             }
-        }).observe(document.querySelector(".written"), { childList: true })"""
+        }).observe(document.querySelector("[role=listbox]"), { childList: true })"""
     )
     page.get_by_role("button", name="Write").click()
     written(page)
-    assert 5 <= page.locator(".written span").count() < 50
+    assert 5 <= page.get_by_role("option").count() < 50
     assert page.get_by_role("button", name="Write").is_visible()
 
 
@@ -114,7 +143,7 @@ def test_a_token_shows_what_else_might_have_stood_there(show, model, tokenizer):
     page = show()
     page.get_by_role("button", name="Write").click()
     written(page)
-    page.locator(".written span").first.focus()
+    page.get_by_role("option").first.focus()
     page.keyboard.press("ArrowRight")
     ids = tokenizer.encode(PROMPTS[0])
     ids = generate(rounded(model), ids, 2, sampler=Sampler(temperature=0))
@@ -124,9 +153,52 @@ def test_a_token_shows_what_else_might_have_stood_there(show, model, tokenizer):
     )
     best = own.sort(descending=True).values[:8].tolist()
     assert shown == [[f"{p:.3f}", "cut" if i else "1.000"] for i, p in enumerate(best)]
-    label = page.locator(".written span").nth(1).get_attribute("aria-label")
+    label = page.get_by_role("option").nth(1).get_attribute("aria-label")
     assert label.endswith(f", {100 * best[0]:.{1 if best[0] < 0.1 else 0}f} %")
     assert page.locator(".written [aria-selected=true]").count() == 1
+
+
+def test_the_keyboard_alone_writes_and_walks_through_the_lines(show, model, tokenizer):
+    page = show(WritingDesk(model, tokenizer, "The", temperature=1.5, count=50), width=360)
+    place = "[...document.querySelectorAll('[role=option]')].indexOf(document.activeElement)"
+    page.get_by_label("Prompt").focus()
+    for _ in range(20):
+        if page.evaluate("document.activeElement.textContent === 'Write'"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    written(page)
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate(place) == 0:
+            break
+    rects = page.get_by_role("option").evaluate_all(
+        "nodes => nodes.map((node) => [node.getClientRects()[0].top, node.getClientRects()[0].left])"
+    )
+    lines = sorted({top for top, _ in rects})
+    assert len(lines) >= 3
+    found = []
+    for key in ["ArrowDown"] * (len(lines) - 1) + ["ArrowUp"]:
+        page.keyboard.press(key)
+        found.append(page.evaluate(place))
+    top, left = rects[found[0]]
+    assert [rects[i][0] for i in found] == [*lines[1:], lines[-2]]
+    assert abs(left - rects[0][1]) == min(abs(x - rects[0][1]) for y, x in rects if y == top)
+    page.keyboard.press("End")
+    assert page.evaluate(place) == len(rects) - 1
+    page.keyboard.press("ArrowRight")  # there is no further token
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(place) == len(rects) - 1
+
+
+def test_the_end_of_a_text_can_be_seen(show, model, tokenizer):
+    ids = tokenizer.encode("The")
+    end = generate(rounded(model), ids, 1, sampler=Sampler(temperature=0))[-1]  # so it ends at once
+    page = show(WritingDesk(model, tokenizer, "The", end=end, temperature=0.0))
+    page.get_by_role("button", name="Write").click()
+    assert written(page) == "⟨end⟩"
+    assert page.get_by_role("option", name="end of text").bounding_box()["width"] > 10
+    assert "The model ended the text." in page.locator("p[role=status]").text_content()
 
 
 def test_what_does_not_work_is_said(show, model, tokenizer):
@@ -149,7 +221,7 @@ def test_a_text_ends_with_the_context(show, model, tokenizer):
     page.get_by_role("button", name="Write").click()
     written(page)
     assert "fills the model's context of 64 tokens" in page.locator("p[role=status]").text_content()
-    assert page.locator(".written span").count() == 64 - len(tokenizer.encode("The"))
+    assert page.get_by_role("option").count() == 64 - len(tokenizer.encode("The"))
 
 
 def test_the_kernel_answers_with_any_model(tokenizer):
@@ -186,7 +258,7 @@ def test_a_phone_shows_it_without_sideways_scrolling(theme, show):
     page = show(width=360, theme=theme)
     page.get_by_role("button", name="Write").click()
     written(page)
-    page.locator(".written span").first.click()
+    page.get_by_role("option").first.click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 

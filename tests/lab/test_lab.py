@@ -30,6 +30,18 @@ SAMPLE = [
     "frames(lambda axes, n: axes.plot([1, n]), 'Exponent', [1, 2, 3], lambda n: f'Power {n}', figsize=(3, 2))",
 ]
 
+DESK = [
+    "import torch\n"
+    "from llmlib.figures import WritingDesk\n"
+    "from llmlib.generation import Sampler, generate\n"
+    "from llmlib.models import GPT, GPTConfig\n"
+    "from llmlib.tokenizers.bpe import BPETokenizer\n"
+    "bpe = BPETokenizer.train(['the thing that is the thing'] * 9, 266)\n"
+    "torch.manual_seed(0)\n"
+    "model = GPT(GPTConfig(266, context=64, width=16, layers=1, heads=2)).eval()\n"
+    "desk = WritingDesk(model, bpe, 'the thing', in_page=False, count=20, seed=5)\ndesk",
+]
+
 NOT_OURS = [
     "Cross reference target was",  # Lab shows a chapter without the glossary that it refers to
     "_cellToolbarOverlapsContents",  # JupyterLab 4.6 trips over cells that are not on the screen
@@ -74,9 +86,10 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     shutil.copytree(ROOT / "chapters", home / "book" / "chapters")
     # Chapters plot what the benchmarks recorded.
     shutil.copytree(ROOT / "benchmarks" / "results", home / "book" / "benchmarks" / "results")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in SAMPLE])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}  # or Lab asks the reader
-    nbformat.write(notebook, home / "book" / "chapters" / "sample.ipynb")
+    for name, sources in (("sample", SAMPLE), ("desk", DESK)):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}  # or Lab asks
+        nbformat.write(notebook, home / "book" / "chapters" / f"{name}.ipynb")
     settings = (
         home
         / "jupyterlab_settings_dir"
@@ -192,6 +205,16 @@ def test_the_reader_sees_what_the_kernel_does(run_notebook):
     page.wait_for_function(KERNEL_FINDS, arg="figure.set_trait('text', 'that') is None")
     page.wait_for_function("document.querySelector('.llmlib-figure textarea').value === 'that'")
     expect(page.get_by_role("listbox")).to_have_text("that")
+
+
+def test_the_kernels_model_writes_at_the_writing_desk(run_notebook):
+    """A GPT, which no page could run."""
+    page = run_notebook("desk.ipynb")
+    page.get_by_role("button", name="Write").click()
+    page.get_by_text("20 tokens written").wait_for()
+    assert page.locator(".written [role=option]").count() == 20
+    written = "generate(model, bpe.encode('the thing'), 20, sampler=Sampler(), seed=5)"
+    page.wait_for_function(KERNEL_FINDS, arg=f"desk._decoder.texts()[0].tolist() == {written}")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

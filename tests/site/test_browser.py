@@ -218,3 +218,61 @@ def test_fewer_key_value_heads_shrink_the_cache(open_page, address, scheme) -> N
     figure.get_by_role("slider", name="Texts at once").press("Home")
     page.wait_for_timeout(200)
     assert "1 text · 4,096 tokens · 1 head ·" in figure.locator(".formula").text_content()
+
+
+SAMPLING = "chapters/08_sampling.html"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_sliders_of_the_explorer_cut_and_warm(open_page, address, scheme) -> None:
+    page = open_page(address(SAMPLING, scheme))
+    figures_are_mounted(page)
+    figure = page.get_by_role("group", name="Distribution explorer")
+    facts = figure.locator(".facts strong")
+    figure.get_by_role("button", name="All filters off").click()
+    entropies = []
+    for key in ("Home", "End"):  # temperature 0 and 2
+        figure.get_by_role("slider", name="Temperature").press(key)
+        page.wait_for_timeout(200)
+        entropies.append(float(facts.nth(0).text_content()))
+    assert entropies[0] == 0 < entropies[1]
+    figure.get_by_role("slider", name="Top-k").press("Home")
+    page.wait_for_timeout(200)
+    assert facts.nth(1).text_content() == "1"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_shipped_model_writes_in_the_page(open_page, address, scheme) -> None:
+    """With the keyboard, the same text again for the same seed, and another when a slider moves."""
+    page = open_page(address(SAMPLING, scheme), width=390)
+    figures_are_mounted(page)
+    figure = page.get_by_role("group", name="Writing desk")
+    figure.get_by_label("Prompt").fill("The file is closed when")
+    figure.get_by_role("slider", name="Tokens").press("Home")
+    texts = []
+    for key in ("Enter", "Enter", None):
+        if key:
+            figure.get_by_role("button", name="Write").press(key)
+        else:
+            figure.get_by_role("slider", name="Temperature").press("Home")
+            page.wait_for_timeout(500)
+        figure.get_by_text("tokens written").wait_for()
+        texts.append(figure.get_by_role("listbox").text_content())
+    assert texts[0] == texts[1] != texts[2]
+    assert figure.get_by_role("option").count() == 10
+    figure.get_by_role("option").first.press("ArrowRight")
+    assert figure.get_by_role("table").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_heaviest_page_stays_below_8_megabytes(open_page, address) -> None:
+    """All that the browser asks for, uncompressed: the page with its model, style, fonts and formulas."""
+    page = open_page(address(SAMPLING, "http"))
+    figures_are_mounted(page)
+    page.wait_for_selector("mjx-container")
+    page.wait_for_load_state("networkidle")
+    size = page.evaluate(
+        """() => performance.getEntries().filter(({ name }) => name.startsWith("http"))
+            .reduce((sum, entry) => sum + entry.decodedBodySize, 0)"""
+    )
+    assert 5_000_000 < size < 8_000_000
