@@ -121,7 +121,7 @@ export default figure((model, root) => {
     drawGrid(grid, state, walk, step);
     facts.replaceChildren(
       fact("Highest score m", started ? decimal(now.highest) : "–", "", "var(--series-1)"),
-      fact("Sum ℓ", started ? decimal(now.total) : "–", "", "var(--series-2)"),
+      fact("Sum z", started ? decimal(now.total) : "–", "", "var(--series-2)"),
       fact("Output so far", started ? list(now.output) : "–", "", "var(--series-3)"),
       fact("Softmax of all keys", list(softmaxOutput(state))),
     );
@@ -134,7 +134,7 @@ export default figure((model, root) => {
       ? `Tile ${step} of ${walk.length}: queries ${fromTo(tile.top, tile.bottom)}, keys ${fromTo(tile.left, tile.right)}. `
       : `${walk.length} tiles to come. `;
     const query = started
-      ? `Query ${state.query + 1} stands at m = ${decimal(now.highest)}, ℓ = ${decimal(now.total)}, output ${list(now.output)}. `
+      ? `Query ${state.query + 1} stands at m = ${decimal(now.highest)}, z = ${decimal(now.total)}, output ${list(now.output)}. `
       : `Query ${state.query + 1} has met no key yet. `;
     say(news, `${place}${query}${number(moved)} of ${number(whole)} bytes moved; textbook attention moves ${number(textbook)}.`);
   };
