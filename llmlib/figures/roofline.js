@@ -1,6 +1,6 @@
 // What a machine can reach at an arithmetic intensity, for Chapter 6. Uses controls.js and chart.js.
 
-const INTENSITIES = { from: 0.1, to: 1e5 };
+const INTENSITIES = { from: 0.1, to: 2e5 };
 
 /** FLOPs and bytes of an operation, as llmlib.attention.cost has them; none for "Any intensity". */
 export function workOf({ operation, length: n, width: D, rows, itemsize, per_score: perScore }) {
@@ -19,10 +19,10 @@ export const attainable = ({ flops, bandwidth }, intensity) => Math.min(flops, i
 const UNITS = ["", "k", "M", "G", "T", "P", "E"];
 const digits = (value) => value.toLocaleString("en", { maximumSignificantDigits: 3 });
 
-/** "34.4 G" for 34.4 thousand million. */
-function amount(value) {
+/** ["34.4", "GFLOP"] for 34.4 thousand million FLOP. */
+function amount(value, unit) {
   const group = Math.max(0, Math.min(UNITS.length - 1, Math.floor(Math.log10(value) / 3 + 1e-9)));
-  return `${digits(value / 1000 ** group)} ${UNITS[group]}`;
+  return [digits(value / 1000 ** group), UNITS[group] + unit];
 }
 
 function duration(seconds) {
@@ -70,9 +70,9 @@ export default figure((model, root) => {
     sliders.rows.show({ value: Math.log2(state.rows), text: number(state.rows) });
     sliders.intensity.show({ value: Math.log10(state.intensity), text: `${digits(state.intensity)} FLOP/byte` });
     facts.replaceChildren(
-      ...(work ? [fact("Arithmetic", amount(work.flops), "FLOP"), fact("Moved", amount(work.bytes), "B")] : []),
+      ...(work ? [fact("Arithmetic", ...amount(work.flops, "FLOP")), fact("Moved", ...amount(work.bytes, "B"))] : []),
       fact("Intensity", digits(intensity), "FLOP/byte", "var(--series-2)"),
-      fact("At most", amount(reached), "FLOP/s", "var(--series-1)"),
+      fact("At most", ...amount(reached, "FLOP/s"), "var(--series-1)"),
       fact("Limit", limit, `${digits((100 * reached) / machine.flops)} % of the peak`),
       ...(work ? [fact("Time, at least", ...duration(Math.max(work.flops / machine.flops, work.bytes / machine.bandwidth)).split(" "))] : []),
     );
@@ -88,19 +88,17 @@ export default figure((model, root) => {
 /** The roof of each machine, and the operation on the roof of the chosen one. */
 function roofs(machines, chosen, intensity, reached, limit) {
   const low = 10 ** Math.floor(Math.log10(Math.min(...machines.map((each) => attainable(each, INTENSITIES.from)))));
-  const high = 10 ** Math.ceil(Math.log10(Math.max(...machines.map(({ flops }) => flops))));
-  const tens = ({ from, to }, step) =>
-    Array.from({ length: 40 }, (_, i) => i - 10)
-      .filter((power) => power % step === 0)
-      .map((power) => 10 ** power)
+  const high = 3 * 10 ** Math.ceil(Math.log10(Math.max(...machines.map(({ flops }) => flops)))); // room for a name
+  const tens = ({ from, to }) =>
+    Array.from({ length: 40 }, (_, i) => 10 ** (i - 10))
       .filter((ten) => ten >= from * 0.999 && ten <= to * 1.001);
   const roof = (each) => [INTENSITIES.from, each.flops / each.bandwidth, INTENSITIES.to].map((x) => [x, attainable(each, x)]);
   return {
-    x: { name: "arithmetic intensity, FLOP/byte", ...INTENSITIES, log: true, ticks: tens(INTENSITIES, 1), words: digits },
-    y: { name: "FLOP/s", from: low, to: high, log: true, ticks: tens({ from: low, to: high }, 1), words: (tick) => amount(tick).replace(" ", "") },
+    x: { name: "arithmetic intensity, FLOP/byte", ...INTENSITIES, log: true, ticks: tens(INTENSITIES), words: (tick) => (tick < 1 ? String(tick) : amount(tick, "").join("")) },
+    y: { name: "FLOP/s", from: low, to: high, log: true, ticks: tens({ from: low, to: high }), words: (tick) => amount(tick, "").join("") },
     alt: `${machines
-      .map((each) => `${each.name}: at most ${amount(each.flops)}FLOP/s from ${digits(each.flops / each.bandwidth)} FLOP/byte on`)
-      .join("; ")}. The operation stands at ${digits(intensity)} FLOP/byte and ${amount(reached)}FLOP/s, where ${limit} is the limit.`,
+      .map((each) => `${each.name}: at most ${amount(each.flops, "FLOP/s").join(" ")} from ${digits(each.flops / each.bandwidth)} FLOP/byte on`)
+      .join("; ")}. The operation stands at ${digits(intensity)} FLOP/byte and ${amount(reached, "FLOP/s").join(" ")}, where ${limit} is the limit.`,
     draw: (x, y) => [
       ...machines.map((each) => curve(roof(each), x, y, { class: each === chosen ? "curve roof" : "curve other-roof" })),
       ...machines.map((each) =>

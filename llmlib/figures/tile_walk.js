@@ -145,18 +145,22 @@ function bar(name, bytes, most, colour, whole) {
   const full = h("span", { class: "walk-bar" });
   full.style.width = `${(100 * bytes) / most}%`;
   full.style.background = colour;
-  const rest = h("span", { class: "walk-bar walk-rest" });
-  rest.style.width = `${(100 * ((whole ?? bytes) - bytes)) / most}%`;
-  rest.style.borderColor = colour;
+  const track = h("div", { class: "walk-track" }, full);
+  if (whole > bytes) {
+    const rest = h("span", { class: "walk-bar walk-rest" });
+    rest.style.width = `${(100 * (whole - bytes)) / most}%`;
+    rest.style.borderColor = colour;
+    track.append(rest);
+  }
   const words = whole === undefined ? `${number(bytes)} bytes` : `${number(bytes)} of ${number(whole)} bytes`;
-  return h("div", {}, h("div", { class: "muted" }, `${name}: ${words}`), h("div", { class: "walk-track" }, full, rest));
+  return h("div", {}, h("div", { class: "muted" }, `${name}: ${words}`), track);
 }
 
 /** The pairs: the tile that is at work with its scores, those before it as forgotten. */
 function drawGrid(grid, { scores, causal, query }, walk, step) {
   const tile = walk[step - 1];
-  const flat = scores.flat();
-  const [low, high] = [Math.min(...flat), Math.max(...flat)];
+  const present = tile ? scores.slice(tile.top, tile.bottom).flatMap((row) => row.slice(tile.left, tile.right)) : [];
+  const [low, high] = [Math.min(...present), Math.max(...present)];
   const used = new Set(walk.slice(0, Math.max(0, step - 1)).flatMap(({ top, left }) => [`${top},${left}`]));
   const tileOf = new Map();
   for (const each of walk) {

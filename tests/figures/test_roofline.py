@@ -52,7 +52,7 @@ def test_by_hand(show):
     page = show(Roofline([H100, MINE], operation="Softmax"))
     shown = facts(page)
     assert shown["Intensity"] == "1.25 FLOP/byte"
-    assert shown["At most"] == "4.19 T FLOP/s"  # 1.25 · 3.35 TB/s
+    assert shown["At most"] == "4.19 TFLOP/s"  # 1.25 · 3.35 TB/s
     assert shown["Limit"].startswith("memory")
     assert shown["Time, at least"] == "20 µs"  # 4 · 4096² bytes at 3.35 TB/s
     page.get_by_role("button", name="Matrix product").press("Enter")
@@ -61,7 +61,7 @@ def test_by_hand(show):
     assert shown["Time, at least"] == "139 µs"  # 2 · 4096³ at 989.4 TFLOP/s
     page.get_by_role("button", name="my <machine>").press("Enter")
     shown = facts(page)
-    assert shown["At most"] == "80 G FLOP/s"
+    assert shown["At most"] == "80 GFLOP/s"
     assert (
         "my <machine>, whose ridge is at 5: arithmetic is the limit"
         in page.locator("[role=status]").text_content()
