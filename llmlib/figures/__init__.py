@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from llmlib.figures.neuron_fit import NeuronFit
     from llmlib.figures.ngram_explorer import NgramExplorer
     from llmlib.figures.normalisation_runs import NormalisationRuns
+    from llmlib.figures.roofline import Roofline
     from llmlib.figures.rotary_pair import RotaryPair
     from llmlib.figures.scaling_explorer import ScalingExplorer
     from llmlib.figures.source import Source, show
     from llmlib.figures.style import Picture, themed
     from llmlib.figures.swish_gate import SwishGate
+    from llmlib.figures.tile_walk import TileWalk
     from llmlib.figures.tokenizer_playground import TokenizerPlayground
     from llmlib.figures.vocabulary_slider import VocabularySlider
     from llmlib.figures.writing_desk import WritingDesk
@@ -38,10 +40,12 @@ _MODULES = {
     "NgramExplorer": "ngram_explorer",
     "NormalisationRuns": "normalisation_runs",
     "Picture": "style",
+    "Roofline": "roofline",
     "RotaryPair": "rotary_pair",
     "ScalingExplorer": "scaling_explorer",
     "Source": "source",
     "SwishGate": "swish_gate",
+    "TileWalk": "tile_walk",
     "TokenizerPlayground": "tokenizer_playground",
     "VocabularySlider": "vocabulary_slider",
     "WritingDesk": "writing_desk",
@@ -64,10 +68,12 @@ __all__ = [
     "NgramExplorer",
     "NormalisationRuns",
     "Picture",
+    "Roofline",
     "RotaryPair",
     "ScalingExplorer",
     "Source",
     "SwishGate",
+    "TileWalk",
     "TokenizerPlayground",
     "VocabularySlider",
     "WritingDesk",

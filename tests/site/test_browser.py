@@ -276,3 +276,30 @@ def test_the_heaviest_page_stays_below_8_megabytes(open_page, address) -> None:
             .reduce((sum, entry) => sum + entry.decodedBodySize, 0)"""
     )
     assert 5_000_000 < size < 8_000_000
+
+
+def test_the_roofline_says_what_the_limit_is(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/06_flash_attention.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").first
+    limits = []
+    for name in ("Softmax", "Matrix product"):
+        figure.get_by_role("button", name=name).press("Enter")
+        page.wait_for_timeout(200)
+        limits.append(figure.locator(".facts").inner_text())
+    assert "memory" in limits[0]
+    assert "arithmetic" in limits[1]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_walk_over_tiles_ends_at_softmax(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/06_flash_attention.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").nth(1)
+    outputs = figure.locator(".facts strong")
+    figure.get_by_role("button", name="Next tile").press("Enter")
+    page.wait_for_timeout(200)
+    assert outputs.nth(2).text_content() != outputs.nth(3).text_content()
+    figure.get_by_role("slider", name="Tiles done").press("End")
+    page.wait_for_timeout(200)
+    assert outputs.nth(2).text_content() == outputs.nth(3).text_content()
