@@ -207,6 +207,11 @@ def read(path: Path | None) -> dict[str, Any]:
     return record
 
 
+def made(path: Path | None) -> set[tuple[float, int, int, int]]:
+    """The runs that are in the record."""
+    return {key(run) for run in read(path)["runs"]}
+
+
 def append(path: Path, run: dict[str, Any]) -> None:
     """Add a run to the record, whole or not at all, also while another process does so."""
     with filelock.FileLock(f"{path}.lock"):
@@ -243,13 +248,15 @@ def main() -> None:
         known = ", ".join(f"{flops:g}" for flops in default)
         parser.error(f"give --sizes, too: there are sizes for the budgets {known} only")
     sweep = {flops: options.sizes or default[flops] for flops in budgets}
-    done = {key(run) for run in read(options.json)["runs"]}
+    done = made(options.json)
     todo = [kind for kind in plan(sweep, options.seeds) if kind not in done]
     print(f"{'budget':>8}{'N':>10}{'D':>12}{'D/N':>8}{'epochs':>8}{'seconds':>9}{'nats/byte':>11}")
-    for number, (flops, width, layers, seed) in enumerate(todo, start=1):
-        result = run(flops, width, layers, seed, options.device)
+    for number, kind in enumerate(todo, start=1):
+        if kind in made(options.json):  # by another command meanwhile
+            continue
+        result = run(*kind, options.device)
         print(
-            f"{flops:>8.0e}{result['N']:>10,}{result['D']:>12,}{result['D'] / result['N']:>8.1f}"
+            f"{result['budget']:>8.0e}{result['N']:>10,}{result['D']:>12,}{result['D'] / result['N']:>8.1f}"
             f"{result['epochs']:>8.2f}{result['seconds']:>9.1f}{result['loss']:>11.4f}",
             flush=True,
         )
