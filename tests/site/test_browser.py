@@ -184,3 +184,23 @@ def test_moving_query_and_key_leaves_their_score(open_page, address, scheme) -> 
     figure.get_by_role("slider", name="Key at s").press("ArrowLeft")
     page.wait_for_timeout(200)
     assert figure.locator(".facts strong").all_text_contents()[3] != before[3]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_larger_budget_buys_a_larger_model_and_kaplan_a_larger_still(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/09_scaling_laws.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").first
+    numbers = figure.locator(".facts strong")
+    assert numbers.first.text_content() == "40.4 billion"  # Hoffmann et al., for Chinchilla's budget
+    figure.get_by_role("button", name="Kaplan").click()
+    page.wait_for_timeout(200)
+    assert numbers.first.text_content() == "485 billion"
+    ring = figure.locator("circle.best").first
+    before = ring.bounding_box()["x"]
+    figure.get_by_role("slider", name="Budget").press("End")
+    page.wait_for_timeout(200)
+    assert ring.bounding_box()["x"] > before + 10
+    figure.get_by_role("button", name="Llama 3 8B").click()
+    page.wait_for_timeout(200)
+    assert "1,880 for each" in figure.get_by_role("status").text_content()
