@@ -196,11 +196,9 @@ def test_a_larger_budget_buys_a_larger_model_and_kaplan_a_larger_still(open_page
     figure.get_by_role("button", name="Kaplan").click()
     page.wait_for_timeout(200)
     assert numbers.first.text_content() == "485 billion"
-    ring = figure.locator("circle.best").first
-    before = ring.bounding_box()["x"]
     figure.get_by_role("slider", name="Budget").press("End")
     page.wait_for_timeout(200)
-    assert ring.bounding_box()["x"] > before + 10
+    assert numbers.first.text_content() == "603 trillion"
     figure.get_by_role("button", name="Llama 3 8B").click()
     page.wait_for_timeout(200)
-    assert "1,880 for each" in figure.get_by_role("status").text_content()
+    assert "1,880 for each" in figure.locator("[role=status]").text_content()
