@@ -1,17 +1,22 @@
-"""A sweep for the scaling laws of Chapter 9: small LLaMAs of many sizes, each at several budgets of FLOPs.
+r"""A sweep for the scaling laws of Chapter 9: small LLaMAs of many sizes, each at several budgets of FLOPs.
 
     python -m benchmarks.scaling --json benchmarks/results/scaling.json
 
-A run that ends is in the record at once, and a run that is in the record is not made again. So the command goes on
-where it was stopped, several of them may work on one record, and larger ``--budgets`` or another ``--device`` extend
-it. Without ``--json`` it prints a small sweep of half a minute.
+makes the runs of RECORDED, about an hour on one core. A run that ends is in the record at once, and a run that is in
+the record is not made again: the command goes on where it was stopped. Without ``--json`` it prints a small sweep of
+half a minute. ``--budgets`` and ``--sizes`` choose other runs, every size at every budget, and add them to the same
+record; several commands may do so at once if they were given different runs. On a GPU, for which this was written but
+on which it has not been tried, a larger sweep would be
+
+    python -m benchmarks.scaling --json benchmarks/results/scaling.json --device cuda \
+        --budgets 6e13 2.5e14 --sizes 128x4 128x6 192x6 256x8 320x8
 
 The models learn the bytes of the embedded corpus. A budget counts every matrix product of forward and backward pass
-(:func:`llmlib.scaling.flops.training_flops`). A size belongs to a budget if that pays for at least MIN_STEPS steps, for
-some TOKENS for each parameter, and for at most MAX_EPOCHS passes over the text: beyond four, text that is read again is
-worth less and less (Muennighoff et al. 2023, arXiv:2305.16264). All runs have the same batch and the same peak
-learning rates, the best of a few pairs that were tried at the widths 32 and 64. The learning rate falls to zero at the
-end of each run, as Hoffmann et al. 2022 (arXiv:2203.15556, appendix B) ask for.
+(:func:`llmlib.scaling.flops.training_flops`). A run must be of at least MIN_STEPS steps and at most MAX_EPOCHS passes
+over the text: beyond four, text that is read again is worth less and less (Muennighoff et al. 2023, arXiv:2305.16264).
+So budgets above some 3e14 need a larger text. All runs have the same batch and the same peak learning rates, the best
+of a few pairs that were tried at the widths 32 and 64. The learning rate falls to zero at the end of each run, as
+Hoffmann et al. 2022 (arXiv:2203.15556, appendix B) ask for.
 """
 
 import argparse
@@ -39,19 +44,37 @@ BATCH_SIZE = 4
 VOCAB_SIZE = 256
 HELD_OUT = 256  # rows
 MIN_STEPS = 100
-TOKENS = (4, 400)  # at least and at most, for each parameter outside the embeddings
 MAX_EPOCHS = 4
 CURVE_POINTS = 24  # in the record of a run
 LEARNING_RATE = 0.02
 ADAMW_LEARNING_RATE = 0.04
 
-# Width and layers, from 2,000 parameters outside the embeddings to several millions.
-SIZES = (
-    *((8, 2), (16, 1), (16, 2), (24, 2), (32, 2), (32, 3), (40, 3), (48, 3), (64, 3), (64, 4), (80, 4)),
-    *((96, 4), (128, 4), (128, 6), (160, 6), (192, 6), (224, 6), (256, 8)),
-)
-SMALL = (3e10,)  # budgets in FLOPs
-RECORDED = (3e10, 6e10, 1.2e11, 2.5e11, 5e11, 1e12)
+Size = tuple[int, int]  # width and layers
+
+
+def size(text: str) -> Size:
+    """A size that is written as width x layers: "16x2"."""
+    width, layers = map(int, text.split("x"))
+    return width, layers
+
+
+def sizes(text: str) -> list[Size]:
+    """Sizes with spaces between them."""
+    return [size(each) for each in text.split()]
+
+
+# For each budget in FLOPs the sizes around the best, from 2,000 parameters outside the embeddings to 6 millions.
+RECORDED = {
+    3e10: sizes("8x2 16x1 16x2 24x2 32x2 32x3"),
+    6e10: sizes("8x2 16x1 16x2 24x2 32x2"),
+    1.2e11: sizes("16x2 24x2 32x2 32x3"),
+    2.5e11: sizes("16x2 24x2 32x2 32x3 40x3"),
+    5e11: sizes("24x2 32x2 40x3 48x3 64x3"),
+    1e12: sizes("32x2 40x3 48x3 64x3 80x4"),
+    3e12: sizes("48x3 64x3 80x4 96x4 128x6"),
+    9e12: sizes("64x3 80x4 96x4 128x4 192x6 256x8"),
+}
+SMALL = {3e10: RECORDED[3e10]}
 
 
 def config_of(width: int, layers: int) -> LlamaConfig:
@@ -89,13 +112,21 @@ def steps_of(config: LlamaConfig, flops: float) -> int:
     return round(flops / (Shape.of(config).flops(CONTEXT).training * BATCH_SIZE * CONTEXT))
 
 
-def plan(budgets: list[float], seeds: int) -> Iterator[tuple[float, int, int, int]]:
-    """Budget, width, layers and seed of every run, the cheapest first."""
-    most = MAX_EPOCHS * len(data().train) / BATCH_SIZE
-    for flops, seed, (width, layers) in itertools.product(sorted(budgets), range(seeds), SIZES):
-        config = config_of(width, layers)
-        steps, parameters = steps_of(config, flops), Shape.of(config).parameters().non_embedding
-        if MIN_STEPS <= steps <= most and TOKENS[0] <= steps * BATCH_SIZE * CONTEXT / parameters <= TOKENS[1]:
+def plan(sweep: dict[float, list[Size]], seeds: int) -> Iterator[tuple[float, int, int, int]]:
+    """Budget, width, layers and seed of every run, the cheapest first.
+
+    Raises:
+        ValueError: A run would be too short, or read the text too often.
+    """
+    most = MAX_EPOCHS * len(data().train) // BATCH_SIZE
+    for flops in sorted(sweep):
+        for seed, (width, layers) in itertools.product(range(seeds), sweep[flops]):
+            steps = steps_of(config_of(width, layers), flops)
+            if not MIN_STEPS <= steps <= most:
+                raise ValueError(
+                    f"{flops:g} FLOPs pay {steps:,} steps of the size {width}x{layers}, and a run has from {MIN_STEPS} "
+                    f"to {most:,} ({MAX_EPOCHS} passes over the text): leave it out."
+                )
             yield flops, width, layers, seed
 
 
@@ -176,6 +207,11 @@ def read(path: Path | None) -> dict[str, Any]:
     return record
 
 
+def made(path: Path | None) -> set[tuple[float, int, int, int]]:
+    """The runs that are in the record."""
+    return {key(run) for run in read(path)["runs"]}
+
+
 def append(path: Path, run: dict[str, Any]) -> None:
     """Add a run to the record, whole or not at all, also while another process does so."""
     with filelock.FileLock(f"{path}.lock"):
@@ -186,7 +222,12 @@ def append(path: Path, run: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--budgets", nargs="+", type=float, help="FLOPs of a run")
+    parser.add_argument(
+        "--budgets", nargs="+", type=float, help="FLOPs of a run (default: those of RECORDED)"
+    )
+    parser.add_argument(
+        "--sizes", nargs="+", type=size, metavar="WxL", help="widths and layers (default: by budget)"
+    )
     parser.add_argument("--seeds", type=int, default=1, help="runs of each kind (default: %(default)s)")
     parser.add_argument("--device", default=str(runtime.device()), help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: %(default)s")
@@ -201,14 +242,21 @@ def main() -> None:
         "torch": environment["versions"]["torch"],
     }
 
-    done = {key(run) for run in read(options.json)["runs"]}
-    budgets = options.budgets or (RECORDED if options.json else SMALL)
-    todo = [kind for kind in plan(budgets, options.seeds) if kind not in done]
+    default = RECORDED if options.json else SMALL
+    budgets = options.budgets or list(default)
+    if not options.sizes and not default.keys() >= set(budgets):
+        known = ", ".join(f"{flops:g}" for flops in default)
+        parser.error(f"give --sizes, too: there are sizes for the budgets {known} only")
+    sweep = {flops: options.sizes or default[flops] for flops in budgets}
+    done = made(options.json)
+    todo = [kind for kind in plan(sweep, options.seeds) if kind not in done]
     print(f"{'budget':>8}{'N':>10}{'D':>12}{'D/N':>8}{'epochs':>8}{'seconds':>9}{'nats/byte':>11}")
-    for number, (flops, width, layers, seed) in enumerate(todo, start=1):
-        result = run(flops, width, layers, seed, options.device)
+    for number, kind in enumerate(todo, start=1):
+        if kind in made(options.json):  # by another command meanwhile
+            continue
+        result = run(*kind, options.device)
         print(
-            f"{flops:>8.0e}{result['N']:>10,}{result['D']:>12,}{result['D'] / result['N']:>8.1f}"
+            f"{result['budget']:>8.0e}{result['N']:>10,}{result['D']:>12,}{result['D'] / result['N']:>8.1f}"
             f"{result['epochs']:>8.2f}{result['seconds']:>9.1f}{result['loss']:>11.4f}",
             flush=True,
         )

@@ -62,12 +62,32 @@ def test_a_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
         sweep.main()
     assert len(json.loads(path.read_text())["runs"]) == 2
     sweep.main()
-    planned = list(sweep.plan([3e10], seeds=1))
+    planned = list(sweep.plan(sweep.SMALL, seeds=1))
     assert [kind for kind in made if kind != "killed"] == planned
     assert [sweep.key(run) for run in json.loads(path.read_text())["runs"]] == sorted(planned)
     sweep.main()
     assert len(made) == len(planned) + 1
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("flops", [1e8, 1e13])
+def test_runs_too_short_or_on_too_little_text_are_refused(flops):
+    with pytest.raises(ValueError, match=r"steps of the size 16x1, and a run has from 100 to 14,2\d\d"):
+        list(sweep.plan({flops: [(16, 1)]}, seeds=1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budgets", "7e10"], "give --sizes, too: there are sizes for the budgets 3e+10 only"),
+        (["--sizes", "16"], "invalid size value: '16'"),
+    ],
+)
+def test_mistakes_in_the_command_are_explained(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["scaling", *arguments])
+    with pytest.raises(SystemExit):
+        sweep.main()
+    assert message in capsys.readouterr().err
 
 
 def test_a_record_of_other_settings_is_not_extended(tmp_path):

@@ -303,3 +303,20 @@ def test_the_walk_over_tiles_ends_at_softmax(open_page, address, scheme) -> None
     figure.get_by_role("slider", name="Tiles done").press("End")
     page.wait_for_timeout(200)
     assert outputs.nth(2).text_content() == outputs.nth(3).text_content()
+
+
+def test_a_larger_budget_buys_a_larger_model_and_kaplan_a_larger_still(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/09_scaling_laws.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").first
+    numbers = figure.locator(".facts strong")
+    assert numbers.first.text_content() == "40.4 billion"  # Hoffmann et al., for Chinchilla's budget
+    figure.get_by_role("button", name="Kaplan").click()
+    page.wait_for_timeout(200)
+    assert numbers.first.text_content() == "485 billion"
+    figure.get_by_role("slider", name="Budget").press("End")
+    page.wait_for_timeout(200)
+    assert numbers.first.text_content() == "603 trillion"
+    figure.get_by_role("button", name="Llama 3 8B").click()
+    page.wait_for_timeout(200)
+    assert "1,880 for each" in figure.locator("[role=status]").text_content()
