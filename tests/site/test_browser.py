@@ -278,6 +278,7 @@ def test_the_heaviest_page_stays_below_8_megabytes(open_page, address) -> None:
     assert 5_000_000 < size < 8_000_000
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_roofline_says_what_the_limit_is(open_page, address, scheme) -> None:
     page = open_page(address("chapters/06_flash_attention.html", scheme))
     figures_are_mounted(page)
@@ -305,6 +306,7 @@ def test_the_walk_over_tiles_ends_at_softmax(open_page, address, scheme) -> None
     assert outputs.nth(2).text_content() == outputs.nth(3).text_content()
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_larger_budget_buys_a_larger_model_and_kaplan_a_larger_still(open_page, address, scheme) -> None:
     page = open_page(address("chapters/09_scaling_laws.html", scheme))
     figures_are_mounted(page)
