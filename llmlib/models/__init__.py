@@ -5,6 +5,11 @@
 >>> modern = Llama(LlamaConfig.preset("llama-3-8b", layers=2, width=64, heads=8))
 """
 
+from llmlib.models.bart import Bart
+from llmlib.models.bart_config import BartConfig
+from llmlib.models.bert import Bert
+from llmlib.models.bert_config import BertConfig
+from llmlib.models.glm import GLM, GLMConfig
 from llmlib.models.gpt import GPT
 from llmlib.models.gpt_config import GPTConfig
 from llmlib.models.llama import Llama
@@ -13,4 +18,19 @@ from llmlib.models.ngram import KneserNey
 from llmlib.models.rnn import RNN, RNNConfig
 from llmlib.models.variants import LlamaVariant
 
-__all__ = ["GPT", "RNN", "GPTConfig", "KneserNey", "Llama", "LlamaConfig", "LlamaVariant", "RNNConfig"]
+__all__ = [
+    "GLM",
+    "GPT",
+    "RNN",
+    "Bart",
+    "BartConfig",
+    "Bert",
+    "BertConfig",
+    "GLMConfig",
+    "GPTConfig",
+    "KneserNey",
+    "Llama",
+    "LlamaConfig",
+    "LlamaVariant",
+    "RNNConfig",
+]
