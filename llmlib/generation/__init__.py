@@ -8,6 +8,7 @@
 from llmlib.generation import sampling
 from llmlib.generation.beam import Beam, beam_search
 from llmlib.generation.cache import StaticCache, cache_bytes
+from llmlib.generation.cloze import Cloze
 from llmlib.generation.fill_mask import Candidate, fill_blanks, fill_mask
 from llmlib.generation.generate import generate, stream
 from llmlib.generation.sampling import Sampler, distribution
@@ -16,6 +17,7 @@ from llmlib.generation.sliding_window import SlidingWindowCache
 __all__ = [
     "Beam",
     "Candidate",
+    "Cloze",
     "Sampler",
     "SlidingWindowCache",
     "StaticCache",

@@ -36,7 +36,9 @@ def tiny_bert(transformers):
     return model
 
 
-@pytest.mark.parametrize("changes", [{}, {"hidden": 20, "eps": 1e-3}, {"activation": "relu"}, {"token_types": 3}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"hidden": 20, "eps": 1e-3}, {"activation": "relu"}, {"token_types": 3}]
+)
 def test_hugging_face_reads_what_we_save_and_we_read_what_it_saves(transformers, tmp_path, changes):
     torch.manual_seed(0)
     shape = {"vocab_size": 29, "context": 12, "width": 12, "layers": 2, "heads": 3, "init_std": 0.3}
@@ -112,7 +114,9 @@ def test_a_query_without_its_keys_is_missed(tmp_path):
     weights = load_file(tmp_path / "model.safetensors")
     del weights["bert.encoder.layer.1.attention.self.key.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"lacks 1 of the model's .* weights: blocks\.1\.attention\.qkv\.weight"):
+    with pytest.raises(
+        ValueError, match=r"lacks 1 of the model's .* weights: blocks\.1\.attention\.qkv\.weight"
+    ):
         Bert.from_pretrained(tmp_path)
 
 
