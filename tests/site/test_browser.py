@@ -184,3 +184,36 @@ def test_moving_query_and_key_leaves_their_score(open_page, address, scheme) -> 
     figure.get_by_role("slider", name="Key at s").press("ArrowLeft")
     page.wait_for_timeout(200)
     assert figure.locator(".facts strong").all_text_contents()[3] != before[3]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_one_sentence_goes_through_four_tasks(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/10_pretraining_objectives.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").first
+    patterns = {"GPT": ["Causal"], "BERT": ["Full"], "BART": ["Encoder", "Decoder", "Cross"], "GLM": ["Prefix"]}
+    for kind, names in patterns.items():
+        figure.get_by_role("button", name=kind, exact=True).click()
+        page.wait_for_timeout(200)
+        assert figure.locator(".pattern strong").all_text_contents() == names
+    read = []
+    for key in ("Home", "End"):
+        figure.get_by_role("slider", name="Share taken out").press(key)
+        page.wait_for_timeout(200)
+        read.append(figure.locator(".stream").inner_text())
+    assert read[0].count("[E]") < read[1].count("[E]")
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_hidden_token_has_candidates_of_four_models(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/10_pretraining_objectives.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").last
+    found = []
+    for token in (1, 4):
+        figure.get_by_role("option").nth(token).click()
+        page.wait_for_timeout(200)
+        assert figure.locator(".hidden-token").count() == 1
+        found.append(figure.locator(".fillers").inner_text())
+    assert figure.locator(".fillers table").count() == 4
+    assert found[0] != found[1]
