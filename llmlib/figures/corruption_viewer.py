@@ -55,7 +55,7 @@ class CorruptionViewer(LiveFigure):
     words = traitlets.List(traitlets.Unicode()).tag(sync=True)
     rates = traitlets.List(traitlets.Float(), list(RATES)).tag(sync=True)
     means = traitlets.List(traitlets.Int(), list(MEANS)).tag(sync=True)
-    views: traitlets.Dict[Any, Any] = traitlets.Dict().tag(sync=True)
+    views: "traitlets.Dict[str, Any]" = traitlets.Dict().tag(sync=True)
     kind = traitlets.Unicode("BERT").tag(sync=True)
     rate = traitlets.Int(0).tag(sync=True)
     mean = traitlets.Int(0).tag(sync=True)
