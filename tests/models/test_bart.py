@@ -137,7 +137,7 @@ def test_num_parameters_without_its_tables():
     assert model.num_parameters(embeddings=False) == model.num_parameters() - tables
 
 
-def test_bad_input_is_refused():
+def test_bad_input_is_refused(unchecked):
     model = Bart(BartConfig(**SHAPE))
     with pytest.raises(ValueError, match="13 positions, but this model has learned vectors for 12"):
         model(torch.zeros(2, 13, dtype=torch.long), TARGET)

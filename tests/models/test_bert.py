@@ -139,7 +139,7 @@ def test_presets_have_as_many_parameters_as_hugging_faces_model(transformers, na
     assert ours.num_parameters(embeddings=False) == ours.num_parameters() - tables
 
 
-def test_bad_input_is_refused():
+def test_bad_input_is_refused(unchecked):
     model = Bert(CONFIG)
     with pytest.raises(ValueError, match="13 positions, but this model has learned vectors for 12"):
         model(torch.zeros(1, 13, dtype=torch.long))

@@ -191,7 +191,12 @@ def test_one_sentence_goes_through_four_tasks(open_page, address, scheme) -> Non
     page = open_page(address("chapters/10_pretraining_objectives.html", scheme))
     figures_are_mounted(page)
     figure = page.locator(".llmlib-figure").first
-    patterns = {"GPT": ["Causal"], "BERT": ["Full"], "BART": ["Encoder", "Decoder", "Cross"], "GLM": ["Prefix"]}
+    patterns = {
+        "GPT": ["Causal"],
+        "BERT": ["Full"],
+        "BART": ["Encoder", "Decoder", "Cross"],
+        "GLM": ["Prefix"],
+    }
     for kind, names in patterns.items():
         figure.get_by_role("button", name=kind, exact=True).click()
         page.wait_for_timeout(200)
