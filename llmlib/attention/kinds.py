@@ -7,7 +7,6 @@ A rule is written with arithmetic and comparisons only, so that it can be asked 
 import random
 from collections.abc import Sequence
 
-from jaxtyping import Int
 from torch import Tensor
 
 from llmlib.attention.mask import Mask
@@ -32,14 +31,14 @@ def causal() -> Mask:
     return _CAUSAL
 
 
-def prefix(n: int | Int[Tensor, " B"]) -> Mask:
+def prefix(n: int | Tensor) -> Mask:
     """The prefix language model: the first n positions are seen by all, the rest is causal (Chapter 3).
 
     The source reads itself in both directions, the answer is written from left to right, in one stack (Raffel
     et al. 2020, arXiv:1910.10683, section 3.2.1). It is GLM's mask, too (Chapter 10).
 
     Args:
-        n: The length of the prefix, at least 0; or one length for each sequence of the batch.
+        n: The length of the prefix, at least 0; or one length for each sequence of the batch, (B).
 
     Raises:
         ValueError: n is negative.
@@ -51,13 +50,13 @@ def prefix(n: int | Int[Tensor, " B"]) -> Mask:
     return Mask(lambda b, h, q_idx, kv_idx: (kv_idx <= q_idx) | (kv_idx < n), f"prefix({n})", constant=True)
 
 
-def padding(lengths: Int[Tensor, " B"]) -> Mask:
+def padding(lengths: Tensor) -> Mask:
     """No query sees a key beyond the end of its sequence: for rows that were filled up (Chapter 10).
 
     It looks at the keys alone, so it serves an encoder and the decoder that reads it.
 
     Args:
-        lengths: How many tokens each sequence of the batch has, at least 0; what comes after them is padding.
+        lengths: How many tokens each sequence of the batch has, (B), at least 0; what comes after them is padding.
 
     Raises:
         ValueError: A length is negative.
