@@ -31,20 +31,48 @@ def causal() -> Mask:
     return _CAUSAL
 
 
-def prefix(n: int) -> Mask:
+def prefix(n: int | Tensor) -> Mask:
     """The prefix language model: the first n positions are seen by all, the rest is causal (Chapter 3).
 
     The source reads itself in both directions, the answer is written from left to right, in one stack (Raffel
-    et al. 2020, arXiv:1910.10683, section 3.2.1).
+    et al. 2020, arXiv:1910.10683, section 3.2.1). It is GLM's mask, too (Chapter 10).
 
     Args:
-        n: The length of the prefix, at least 0.
+        n: The length of the prefix, at least 0; or one length for each sequence of the batch, (B).
 
     Raises:
         ValueError: n is negative.
     """
+    if isinstance(n, Tensor):
+        _check_lengths("The length of a prefix", n)
+        return Mask(lambda b, h, q_idx, kv_idx: (kv_idx <= q_idx) | (kv_idx < n[b]), f"prefix({n.tolist()})")
     at_least(0, "The length of a prefix", n=n)
     return Mask(lambda b, h, q_idx, kv_idx: (kv_idx <= q_idx) | (kv_idx < n), f"prefix({n})", constant=True)
+
+
+def padding(lengths: Tensor) -> Mask:
+    """No query sees a key beyond the end of its sequence: for rows that were filled up (Chapter 10).
+
+    It looks at the keys alone, so it serves an encoder and the decoder that reads it.
+
+    Args:
+        lengths: How many tokens each sequence of the batch has, (B), at least 0; what comes after them is padding.
+
+    Raises:
+        ValueError: A length is negative.
+    """
+    _check_lengths("The length of a sequence", lengths)
+    return Mask(lambda b, h, q_idx, kv_idx: kv_idx < lengths[b], f"padding({lengths.tolist()})")
+
+
+def _check_lengths(what: str, lengths: Tensor) -> None:
+    if lengths.dim() != 1 or lengths.is_floating_point():
+        raise ValueError(
+            f"{what} must be one whole number for each sequence, (B), but came as {lengths.dtype} of the shape "
+            f"{tuple(lengths.shape)}."
+        )
+    if lengths.device.type == "cpu" and lengths.numel() and int(lengths.min()) < 0:
+        raise ValueError(f"{what} must be at least 0, but there is {int(lengths.min())}.")
 
 
 def window(w: int) -> Mask:

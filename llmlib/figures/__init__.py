@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmlib.figures.attention_viewer import AttentionViewer
+    from llmlib.figures.blank_filler import BlankFiller
     from llmlib.figures.cache_calculator import CacheCalculator
+    from llmlib.figures.corruption_viewer import CorruptionViewer
     from llmlib.figures.distribution_explorer import DistributionExplorer
     from llmlib.figures.frame_slider import Frames, frames
     from llmlib.figures.live import LiveFigure
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "AttentionViewer": "attention_viewer",
+    "BlankFiller": "blank_filler",
     "CacheCalculator": "cache_calculator",
+    "CorruptionViewer": "corruption_viewer",
     "DistributionExplorer": "distribution_explorer",
     "Frames": "frame_slider",
     "LiveFigure": "live",
@@ -58,7 +62,9 @@ _OPTIONAL = {"anywidget", "matplotlib", "traitlets"}
 
 __all__ = [
     "AttentionViewer",
+    "BlankFiller",
     "CacheCalculator",
+    "CorruptionViewer",
     "DistributionExplorer",
     "Frames",
     "LiveFigure",

@@ -38,7 +38,7 @@ class MaskFamily(LiveFigure):
         ValueError: there is no such kind, a length is not 1 to 20, or the prefix is longer than the sequence.
     """
 
-    _esm = script("row_list.js", "mask_family.js")
+    _esm = script("row_list.js", "mask_grid.js", "mask_family.js")
     _css = stylesheet("mask_family.css")
     label = traitlets.Unicode("The mask family").tag(sync=True)
     kind = traitlets.Unicode("decoder").tag(sync=True)
@@ -77,7 +77,7 @@ class MaskFamily(LiveFigure):
 
     def still(self) -> str:
         """The patterns as grids, with the number of pairs that each keeps."""
-        grids = "".join(_grid_html(name, pattern) for name, pattern in self._patterns().items())
+        grids = "".join(grid_html(name, pattern) for name, pattern in self._patterns().items())
         return f'<p class="muted">A row for each query, a column for each key.</p><div class="patterns">{grids}</div>'
 
     def _patterns(self) -> "dict[str, Tensor]":
@@ -97,8 +97,8 @@ class MaskFamily(LiveFigure):
         }
 
 
-def _grid_html(name: str, pattern: "Tensor") -> str:
-    """A grid in the markup of mask_family.js, but with nothing to point at."""
+def grid_html(name: str, pattern: "Tensor") -> str:
+    """A grid in the markup of mask_grid.js, but with nothing to point at."""
     queries, keys = pattern.shape
     kept = int(pattern.sum())
     head = "".join(f"<span>{key}</span>" for key in range(1, keys + 1))

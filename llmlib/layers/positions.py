@@ -65,11 +65,14 @@ class LearnedPositions(nn.Module):
     Args:
         context: The longest sequence: positions beyond it have no vector.
         width: C.
+        offset: In which row of the table the first position stands. BART's tables have 2 rows before it, which no
+            token uses (Chapter 10).
     """
 
-    def __init__(self, context: int, width: int) -> None:
+    def __init__(self, context: int, width: int, *, offset: int = 0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(context, width))
+        self.offset = offset
+        self.weight = nn.Parameter(torch.randn(context + offset, width))
 
     def forward(
         self, x: Float[Tensor, "B T C"], positions: Int[Tensor, "... T"] | None = None
@@ -84,11 +87,11 @@ class LearnedPositions(nn.Module):
             ValueError: The sequence is longer than the context.
         """
         if positions is not None:
-            return x + self.weight[positions]
-        length, context = x.shape[-2], len(self.weight)
+            return x + self.weight[positions + self.offset]
+        length, context = x.shape[-2], len(self.weight) - self.offset
         if length > context:
             raise ValueError(
                 f"The sequence has {length} positions, but this model has learned vectors for {context} (its "
                 "context): cut the sequence, or build the model with a longer context."
             )
-        return x + self.weight[:length]
+        return x + self.weight[self.offset : self.offset + length]

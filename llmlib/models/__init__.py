@@ -13,6 +13,11 @@ A trained model comes with the package:
 
 from pathlib import Path
 
+from llmlib.models.bart import Bart
+from llmlib.models.bart_config import BartConfig
+from llmlib.models.bert import Bert
+from llmlib.models.bert_config import BertConfig
+from llmlib.models.glm import GLM, GLMConfig
 from llmlib.models.gpt import GPT
 from llmlib.models.gpt_config import GPTConfig
 from llmlib.models.llama import Llama
@@ -25,9 +30,15 @@ SHIPPED = Path(__file__).parent / "shipped"
 """The checkpoint that comes with the package: a LLaMA of 5.2 million parameters. See ``record.json`` in it."""
 
 __all__ = [
+    "GLM",
     "GPT",
     "RNN",
     "SHIPPED",
+    "Bart",
+    "BartConfig",
+    "Bert",
+    "BertConfig",
+    "GLMConfig",
     "GPTConfig",
     "KneserNey",
     "Llama",

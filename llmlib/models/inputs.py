@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from llmlib.attention import Mask
 from llmlib.layers.attention import LayerCache
@@ -67,3 +67,17 @@ def check_ids(ids: Tensor, vocab_size: int | None) -> None:
                 f"Token ids must be in 0 … {vocab_size - 1} (the vocabulary of this model), but there is "
                 f"{low if low < 0 else high}: encode with the tokenizer that the model was trained with."
             )
+
+
+def initialise(model: nn.Module, std: float) -> None:
+    """Draw the weights of a model with Post-LN: biases 0, gains of norms 1, all else normal of mean 0.
+
+    Args:
+        model: The model.
+        std: The standard deviation.
+    """
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        elif parameter.dim() == 2:
+            nn.init.normal_(parameter, std=std)

@@ -177,3 +177,23 @@ def test_refuses_lengths_for_which_a_table_is_too_small():
             ValueError, match="table looks up a table that has no entry for some of 8 queries and 9 keys"
         ):
             written(8, 9)
+
+
+def test_padding_hides_the_keys_behind_each_sequence():
+    dense = masks.padding(torch.tensor([3, 0, 4])).dense(2, 4, batch=3)
+    rows = [[True, True, True, False], [False] * 4, [True] * 4]
+    assert dense[:, 0].tolist() == [[row] * 2 for row in rows]
+
+
+def test_a_prefix_of_its_own_for_each_sequence():
+    dense = masks.prefix(torch.tensor([3, 0])).dense(5, batch=2)
+    assert torch.equal(dense[0, 0], masks.prefix(3).dense(5))
+    assert torch.equal(dense[1, 0], masks.causal().dense(5))
+
+
+@pytest.mark.parametrize("make", [masks.padding, masks.prefix])
+def test_lengths_that_cannot_be_are_refused(make, unchecked):
+    with pytest.raises(ValueError, match="at least 0, but there is -1"):
+        make(torch.tensor([3, -1]))
+    with pytest.raises(ValueError, match="one whole number for each sequence"):
+        make(torch.tensor([3.0]))

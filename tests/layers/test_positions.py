@@ -43,3 +43,12 @@ def test_learned_positions_add_one_vector_a_position():
 def test_learned_positions_refuse_a_sequence_beyond_the_context():
     with pytest.raises(ValueError, match="5 positions, but this model has learned vectors for 4"):
         LearnedPositions(4, 6)(torch.zeros(1, 5, 6))
+
+
+def test_an_offset_leaves_the_first_rows_of_the_table_unused():
+    layer, x = LearnedPositions(4, 6, offset=2), torch.randn(2, 4, 6)
+    assert layer.weight.shape == (6, 6)
+    torch.testing.assert_close(layer(x), x + layer.weight[2:])
+    torch.testing.assert_close(layer(x[:, :1], torch.tensor([3])), x[:, :1] + layer.weight[5])
+    with pytest.raises(ValueError, match="5 positions, but this model has learned vectors for 4"):
+        layer(torch.zeros(1, 5, 6))

@@ -322,3 +322,41 @@ def test_a_larger_budget_buys_a_larger_model_and_kaplan_a_larger_still(open_page
     figure.get_by_role("button", name="Llama 3 8B").click()
     page.wait_for_timeout(200)
     assert "1,880 for each" in figure.locator("[role=status]").text_content()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_one_sentence_goes_through_four_tasks(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/10_pretraining_objectives.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").first
+    patterns = {
+        "GPT": ["Causal"],
+        "BERT": ["Full"],
+        "BART": ["Encoder", "Decoder", "Cross"],
+        "GLM": ["Prefix"],
+    }
+    for kind, names in patterns.items():
+        figure.get_by_role("button", name=kind, exact=True).click()
+        page.wait_for_timeout(200)
+        assert figure.locator(".pattern strong").all_text_contents() == names
+    predicted = []
+    for key in ("Home", "End"):
+        figure.get_by_role("slider", name="Share taken out").press(key)
+        page.wait_for_timeout(200)
+        predicted.append(int(figure.locator(".facts strong").last.text_content()))
+    assert predicted[0] < predicted[1]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_hidden_token_has_candidates_of_four_models(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/10_pretraining_objectives.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").last
+    found = []
+    for token in (1, 4):
+        figure.get_by_role("option").nth(token).click()
+        page.wait_for_timeout(200)
+        assert figure.locator(".hidden-token").count() == 1
+        found.append(figure.locator(".fillers").inner_text())
+    assert figure.locator(".fillers table").count() == 4
+    assert found[0] != found[1]

@@ -62,3 +62,17 @@ def rows():
 def weights():
     """The weights of a model, copied, to compare with."""
     return lambda model: {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.fixture(scope="session")
+def p_value():
+    """Pearson's chi-square test: how likely counts at least as far from what is expected are."""
+
+    def p_value(observed, expected=None):
+        observed = torch.as_tensor(observed, dtype=torch.float64)
+        expected = observed.mean().expand_as(observed) if expected is None else torch.as_tensor(expected)
+        distance = ((observed - expected).square() / expected).sum()
+        freedom = torch.tensor((len(observed) - 1) / 2, dtype=torch.float64)
+        return float(torch.special.gammaincc(freedom, distance / 2))
+
+    return p_value
