@@ -8,6 +8,7 @@ from llmlib.training.checkpoint import load_weights
 from llmlib.training.config import TrainConfig
 from llmlib.training.data import Blocks
 from llmlib.training.history import EvaluationRecord, History, StepRecord
+from llmlib.training.lengths import loss_by_position, perplexity_by_length
 from llmlib.training.loop import TrainingDivergedError, train
 from llmlib.training.objective import next_token_loss
 from llmlib.training.optimizers import matrices
@@ -23,7 +24,9 @@ __all__ = [
     "TrainingDivergedError",
     "learning_rate_factor",
     "load_weights",
+    "loss_by_position",
     "matrices",
     "next_token_loss",
+    "perplexity_by_length",
     "train",
 ]
