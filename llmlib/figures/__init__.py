@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmlib.figures.alibi_slopes import AlibiSlopes
     from llmlib.figures.attention_viewer import AttentionViewer
     from llmlib.figures.cache_calculator import CacheCalculator
     from llmlib.figures.distribution_explorer import DistributionExplorer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from llmlib.figures.neuron_fit import NeuronFit
     from llmlib.figures.ngram_explorer import NgramExplorer
     from llmlib.figures.normalisation_runs import NormalisationRuns
+    from llmlib.figures.rope_wavelengths import RopeWavelengths
     from llmlib.figures.rotary_pair import RotaryPair
     from llmlib.figures.scaling_explorer import ScalingExplorer
     from llmlib.figures.source import Source, show
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from llmlib.figures.writing_desk import WritingDesk
 
 _MODULES = {
+    "AlibiSlopes": "alibi_slopes",
     "AttentionViewer": "attention_viewer",
     "CacheCalculator": "cache_calculator",
     "DistributionExplorer": "distribution_explorer",
@@ -38,6 +41,7 @@ _MODULES = {
     "NgramExplorer": "ngram_explorer",
     "NormalisationRuns": "normalisation_runs",
     "Picture": "style",
+    "RopeWavelengths": "rope_wavelengths",
     "RotaryPair": "rotary_pair",
     "ScalingExplorer": "scaling_explorer",
     "Source": "source",
@@ -53,6 +57,7 @@ _MODULES = {
 _OPTIONAL = {"anywidget", "matplotlib", "traitlets"}
 
 __all__ = [
+    "AlibiSlopes",
     "AttentionViewer",
     "CacheCalculator",
     "DistributionExplorer",
@@ -64,6 +69,7 @@ __all__ = [
     "NgramExplorer",
     "NormalisationRuns",
     "Picture",
+    "RopeWavelengths",
     "RotaryPair",
     "ScalingExplorer",
     "Source",

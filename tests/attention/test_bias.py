@@ -28,7 +28,10 @@ def random_qkv(heads, groups, length, dtype=torch.float64):
         (1, [2**-8]),
         (2, [2**-4, 2**-8]),
         (3, [2**-4, 2**-8, 2**-2]),
-        (8, [1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128, 1 / 256]),  # the paper's example, section 3
+        (
+            8,
+            [1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128, 1 / 256],
+        ),  # the paper's example, section 3
         (12, [*(2**-i for i in range(1, 9)), 2**-0.5, 2**-1.5, 2**-2.5, 2**-3.5]),
     ],
 )
@@ -45,9 +48,7 @@ def test_slopes_are_those_of_hugging_face(heads):
 def test_the_bias_is_minus_slope_times_distance():
     bias = alibi(2).dense(3, heads=2)
     assert bias.shape == (1, 2, 3, 3)
-    torch.testing.assert_close(
-        bias[0, 0] * 16, torch.tensor([[0.0, -1, -2], [-1, 0, -1], [-2, -1, 0]])
-    )
+    torch.testing.assert_close(bias[0, 0] * 16, torch.tensor([[0.0, -1, -2], [-1, 0, -1], [-2, -1, 0]]))
 
 
 @pytest.mark.usefixtures("transformers")
@@ -72,7 +73,9 @@ def test_attention_and_gradients_are_those_of_pytorch_with_blooms_bias(
 
 
 @pytest.mark.parametrize("backend", ["sdpa", "flex"])
-@pytest.mark.parametrize("mask", [None, masks.window(3), Mask(lambda b, h, q_idx, kv_idx: kv_idx <= q_idx + h)])
+@pytest.mark.parametrize(
+    "mask", [None, masks.window(3), Mask(lambda b, h, q_idx, kv_idx: kv_idx <= q_idx + h)]
+)
 @pytest.mark.filterwarnings("ignore:flex_attention called without")
 def test_every_backend_adds_the_same(backend, mask):
     q, k, v = (torch.randn(2, h, t, 16) for h, t in ((4, 40), (2, 70), (2, 70)))
@@ -91,7 +94,9 @@ def test_a_query_that_may_see_nothing_gets_zero():
 
 
 def test_with_equal_contents_weights_fall_by_a_constant_factor_with_distance():
-    weights = attention_weights(torch.zeros(1, 2, 5, 4), torch.zeros(1, 2, 5, 4), mask=masks.causal(), bias=alibi(2))
+    weights = attention_weights(
+        torch.zeros(1, 2, 5, 4), torch.zeros(1, 2, 5, 4), mask=masks.causal(), bias=alibi(2)
+    )
     ratio = weights[0, :, 4, :-1] / weights[0, :, 4, 1:]
     torch.testing.assert_close(ratio, torch.exp(torch.tensor([[-1 / 16], [-1 / 256]])).expand(2, 4))
 
@@ -99,7 +104,9 @@ def test_with_equal_contents_weights_fall_by_a_constant_factor_with_distance():
 @pytest.mark.parametrize("backend", ["tiled", "block_sparse", "triton"])
 def test_backends_without_a_bias_say_so(backend):
     x = torch.zeros(1, 2, 4, 16)
-    with pytest.raises(ValueError, match=f"'{backend}' adds no bias.*alibi\\(2\\).*'reference', 'sdpa', 'flex'"):
+    with pytest.raises(
+        ValueError, match=f"'{backend}' adds no bias.*alibi\\(2\\).*'reference', 'sdpa', 'flex'"
+    ):
         attention(x, x, x, bias=alibi(2), backend=backend)
 
 
