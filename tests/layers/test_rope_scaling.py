@@ -116,8 +116,12 @@ def test_refuses_what_cannot_be(make, message):
         make()
 
 
-@pytest.mark.parametrize(("head_width", "base", "factor"), [(24, 10_000.0, 4.0), (128, 500_000.0, 1.0), (4, 50.0, 9.5)])
-def test_ntk_aware_scaling_is_hugging_faces_dynamic_kind_at_that_length(transformers, head_width, base, factor):
+@pytest.mark.parametrize(
+    ("head_width", "base", "factor"), [(24, 10_000.0, 4.0), (128, 500_000.0, 1.0), (4, 50.0, 9.5)]
+)
+def test_ntk_aware_scaling_is_hugging_faces_dynamic_kind_at_that_length(
+    transformers, head_width, base, factor
+):
     """With a factor of 1, its base at length n is the one for a context that has grown n / 64 times."""
     theirs = hugging_face(transformers, DynamicScaling(1.0, 64), head_width, base)
     theirs(torch.zeros(()), torch.arange(int(64 * factor))[None])
