@@ -92,7 +92,7 @@ def alibi(heads: int) -> Bias:
         ValueError: H is less than 1.
     """
     _check_heads(heads)
-    return Bias(lambda b, h, q_idx, kv_idx: -_slope(h, heads) * (q_idx - kv_idx).abs(), f"alibi({heads})")
+    return Bias(lambda b, h, q_idx, kv_idx: _slope(h, heads) * -(q_idx - kv_idx).abs(), f"alibi({heads})")
 
 
 def _slope(h: Int[Tensor, "..."], heads: int) -> Float[Tensor, "..."]:
