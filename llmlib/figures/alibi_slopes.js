@@ -34,7 +34,7 @@ export default figure((model, root) => {
       fact("Flattest", digits(Math.min(...all))),
     );
     plot.show({
-      x: { name: "distance, in tokens", from: 1, to: farthest, log: true, ticks: [1, 4, 16, 64, 256, 1024, 4096] },
+      x: { name: "distance, in tokens", from: 1, to: farthest, log: true, ticks: [1, 4, 16, 64, 256, 1024] },
       y: { name: "factor of the weight", from: 0, to: 1 },
       alt: `By what a weight is multiplied, against the distance. Head ${marked} of ${H} halves it every ${digits(half)} tokens.`,
       draw: (x, y) =>

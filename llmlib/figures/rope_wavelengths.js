@@ -100,8 +100,8 @@ export default figure((model, root) => {
     say(
       news,
       `Trained on ${number(context)} tokens, reading ${number(times * context)}, rule ${rule}: ${full} of ` +
-        `${pairs.length} pairs turned fully in training, ${kept} are left as they are, ${whole} are slowed down by ` +
-        `the whole factor, and ${fresh} show angles that they never showed in training.`,
+        `${pairs.length} pairs turned fully in training. Left as they are: ${kept}; slowed down by the whole factor: ` +
+        `${whole}; showing angles that they never showed in training: ${fresh}.`,
     );
   };
 });

@@ -102,9 +102,9 @@ def test_what_is_seen_is_said_in_words(show):
     page = show(RopeWavelengths({"<b>ours</b>": (24, 10_000.0, 64)}, rule="YaRN", factor=4.0))
     full, kept, slowed, new = counts("YaRN", 24, 10_000.0, 64, 4.0)
     assert page.locator("p[role=status]").text_content() == (
-        f"Trained on 64 tokens, reading 256, rule YaRN: {full} of 12 pairs turned fully in training, {kept} are left "
-        f"as they are, {slowed} are slowed down by the whole factor, and {new} show angles that they never showed in "
-        "training."
+        f"Trained on 64 tokens, reading 256, rule YaRN: {full} of 12 pairs turned fully in training. Left as they "
+        f"are: {kept}; slowed down by the whole factor: {slowed}; showing angles that they never showed in training: "
+        f"{new}."
     )
     assert page.locator("b").count() == 0
     slowest = 2 * math.pi * 10_000 ** (11 / 12)
