@@ -5,8 +5,9 @@
 """
 
 from llmlib.attention import masks
+from llmlib.attention.bias import Bias, alibi, alibi_slopes
 from llmlib.attention.dense import attention_weights
 from llmlib.attention.dispatch import attention
 from llmlib.attention.masks import Mask
 
-__all__ = ["Mask", "attention", "attention_weights", "masks"]
+__all__ = ["Bias", "Mask", "alibi", "alibi_slopes", "attention", "attention_weights", "masks"]

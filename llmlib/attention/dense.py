@@ -10,7 +10,10 @@ import torch.nn.functional as F  # noqa: N812
 from jaxtyping import Float
 from torch import Tensor
 
+from llmlib.attention.bias import Bias
 from llmlib.attention.masks import Mask, causal, full
+
+BIASES_AT_ONCE = 2**22
 
 
 def attention_weights(
@@ -19,6 +22,7 @@ def attention_weights(
     *,
     mask: Mask | None = None,
     scale: float | None = None,
+    bias: Bias | None = None,
 ) -> Float[Tensor, "B H T S"]:
     """How much each query takes from each key: the softmax of q · k · scale over the keys that it may see.
 
@@ -29,12 +33,16 @@ def attention_weights(
         k: Keys. Each of the G key heads serves the H / G query heads that stand next to each other.
         mask: Which keys a query may see; None for all of them.
         scale: The factor of q · k; by default 1/√D, which gives scores of variance 1 to random q and k.
+        bias: What is added to the scaled scores; None for nothing.
 
     Returns:
         Weights. Each row sums to 1, or is all 0 where the mask leaves a query no key.
     """
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = q @ _repeat(k, q).mT * scale  # (B, H, T, S)
+    if bias is not None:
+        added = bias.dense(*scores.shape[-2:], batch=q.shape[0], heads=q.shape[1], device=q.device)
+        scores = scores + added.to(scores.dtype)
     if mask is None:
         return scores.softmax(dim=-1)
     hidden = ~mask.dense(*scores.shape[-2:], batch=q.shape[0], heads=q.shape[1], device=q.device)
@@ -50,9 +58,10 @@ def reference(
     *,
     mask: Mask | None,
     scale: float | None,
+    bias: Bias | None = None,
 ) -> Float[Tensor, "B H T D"]:
     """Attention as its formula says, with all T · S weights in memory at once."""
-    return attention_weights(q, k, mask=mask, scale=scale) @ _repeat(v, q)
+    return attention_weights(q, k, mask=mask, scale=scale, bias=bias) @ _repeat(v, q)
 
 
 def sdpa(
@@ -62,11 +71,15 @@ def sdpa(
     *,
     mask: Mask | None,
     scale: float | None,
+    bias: Bias | None = None,
 ) -> Float[Tensor, "B H T D"]:
     """Attention by PyTorch's ``scaled_dot_product_attention``, which picks a fused kernel of the device.
 
-    A causal mask is never written out; any other is, with T · S entries.
+    A causal mask is never written out; any other is, with T · S entries. A bias is written out for some queries at
+    a time, so that the memory it takes does not grow with T.
     """
+    if bias is not None:
+        return _biased(q, k, v, mask, scale, bias)
     dense = None
     if mask not in (None, full(), causal()):
         dense = mask.dense(q.shape[2], k.shape[2], batch=q.shape[0], heads=q.shape[1], device=q.device)
@@ -79,6 +92,29 @@ def sdpa(
         scale=scale,
         enable_gqa=q.shape[1] != k.shape[1],
     )
+
+
+def _biased(
+    q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, scale: float | None, bias: Bias
+) -> Float[Tensor, "B H T D"]:
+    """Fused attention with a bias, for as many queries at once as have :data:`BIASES_AT_ONCE` numbers to add."""
+    b = torch.arange(q.shape[0], device=q.device).view(-1, 1, 1, 1)
+    h = torch.arange(q.shape[1], device=q.device).view(1, -1, 1, 1)
+    kv_idx = torch.arange(k.shape[2], device=q.device)
+    out = []
+    for q_idx in torch.arange(q.shape[2], device=q.device).split(
+        max(1, BIASES_AT_ONCE // (q.shape[1] * k.shape[2]))
+    ):
+        at = b, h, q_idx.view(-1, 1), kv_idx
+        added = bias.bias_mod(*at).to(q.dtype)
+        if mask is not None:
+            added = added.masked_fill(~mask.mask_mod(*at), -math.inf)
+        rows = q[:, :, q_idx[0] : q_idx[-1] + 1]
+        grouped = q.shape[1] != k.shape[1]
+        out.append(
+            F.scaled_dot_product_attention(rows, k, v, attn_mask=added, scale=scale, enable_gqa=grouped)
+        )
+    return torch.cat(out, dim=2)
 
 
 def _repeat(kv: Float[Tensor, "B G S D"], q: Float[Tensor, "B H T D"]) -> Float[Tensor, "B H S D"]:

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from llmlib.attention import dense
+from llmlib.attention.bias import Bias
 from llmlib.attention.block_sparse import block_sparse
 from llmlib.attention.flash import flash
 from llmlib.attention.flex import flex
@@ -24,6 +25,7 @@ _BACKENDS: dict[str, Callable[..., Tensor]] = {
     "flex": flex,
     "triton": flash,
 }
+_BIASED = ("reference", "sdpa", "flex")  # these take a bias, too
 _LONG = 2**20  # pairs of a query and a key, from which on it pays to look for blocks to leave out
 _SPARSE = 1 / 4  # of the blocks: where fewer are kept, leaving out the others is faster
 
@@ -35,9 +37,10 @@ def attention(
     *,
     mask: Mask | None = None,
     scale: float | None = None,
+    bias: Bias | None = None,
     backend: str = "auto",
 ) -> Float[Tensor, "B H T D"]:
-    """Scaled dot-product attention: softmax(q · kᵀ · scale) · v over the keys that the mask allows.
+    """Scaled dot-product attention: softmax(q · kᵀ · scale + bias) · v over the keys that the mask allows.
 
     Vaswani et al. 2017, arXiv:1706.03762, equation 1 (Chapter 3); with G < H key/value heads, grouped-query
     attention (Ainslie et al. 2023, arXiv:2305.13245, section 2.2; Chapter 7).
@@ -48,6 +51,8 @@ def attention(
         v: Values, (B, G, S, D).
         mask: Which keys each query may see, from :mod:`llmlib.attention.masks`; None for all of them.
         scale: The factor of q · k; by default 1/√D.
+        bias: What is added to each score, such as :func:`~llmlib.attention.bias.alibi`; None for nothing. The
+            backends ``"reference"``, ``"sdpa"`` and ``"flex"`` take it (Chapter 11).
         backend: ``"reference"`` (the formula), ``"sdpa"`` (PyTorch's fused kernels), ``"tiled"`` (FlashAttention in
             plain PyTorch), ``"block_sparse"`` (only the blocks that the mask keeps), ``"flex"`` (PyTorch's
             FlexAttention, compiled), ``"triton"`` (llmlib's own FlashAttention kernels, on CUDA), or ``"auto"``,
@@ -57,7 +62,8 @@ def attention(
         A weighted mean of values for each query, (B, H, T, D); 0 for a query that the mask leaves no key.
 
     Raises:
-        TypeError: q, k, v are not floating-point tensors of one dtype, or the mask is not a Mask.
+        TypeError: q, k, v are not floating-point tensors of one dtype, the mask is not a Mask, or the bias not a
+            Bias.
         ValueError: The shapes do not fit, no backend has that name, or the one that has it cannot serve here.
     """
     _check_tensors(q, k, v)
@@ -66,12 +72,24 @@ def attention(
             f"The mask is a {type(mask).__name__}, not a Mask. Take one of llmlib.attention.masks, or wrap a "
             "boolean tensor: Mask(lambda b, h, q_idx, kv_idx: allowed[q_idx, kv_idx])."
         )
+    if bias is not None and not isinstance(bias, Bias):
+        raise TypeError(
+            f"The bias is a {type(bias).__name__}, not a Bias. Take llmlib.attention.alibi(heads), or wrap a tensor "
+            "(H, T, S): Bias(lambda b, h, q_idx, kv_idx: added[h, q_idx, kv_idx])."
+        )
     if backend == "auto":
-        backend = _choose(q, k, mask)
+        backend = "sdpa" if bias is not None else _choose(q, k, mask)
     if backend not in _BACKENDS:
         names = ", ".join(repr(name) for name in ("auto", *_BACKENDS))
         raise ValueError(f"There is no attention backend {backend!r} here; there are {names}.")
-    return _BACKENDS[backend](q, k, v, mask=mask, scale=scale)
+    if bias is None:
+        return _BACKENDS[backend](q, k, v, mask=mask, scale=scale)
+    if backend not in _BIASED:
+        raise ValueError(
+            f"The backend {backend!r} adds no bias to the scores, but bias = {bias}: take one of "
+            f"{', '.join(map(repr, _BIASED))}."
+        )
+    return _BACKENDS[backend](q, k, v, mask=mask, scale=scale, bias=bias)
 
 
 def _choose(q: Tensor, k: Tensor, mask: Mask | None) -> str:

@@ -5,12 +5,14 @@ own block lists, which are found without writing the mask out.
 """
 
 import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from llmlib.attention.bias import Bias
 from llmlib.attention.block_lists import BlockLists
 from llmlib.attention.kinds import full
 from llmlib.attention.mask import Mask
@@ -28,6 +30,7 @@ def flex(
     *,
     mask: Mask | None,
     scale: float | None,
+    bias: Bias | None = None,
 ) -> Float[Tensor, "B H T D"]:
     """Attention by a compiled kernel of FlexAttention. The first call for a mask takes the time to compile it.
 
@@ -37,6 +40,7 @@ def flex(
         v: Values.
         mask: Which keys each query may see; None for all of them.
         scale: The factor of q · k; by default 1/√D.
+        bias: What is added to the scores; None for nothing. It is compiled into the kernel.
 
     Raises:
         ValueError: Gradients are wanted on the CPU, where FlexAttention has none.
@@ -52,7 +56,15 @@ def flex(
             q.shape[2], k.shape[2], size=BLOCK, batch=q.shape[0], heads=q.shape[1], device=q.device
         )
         block_mask = as_block_mask(mask, lists)
-    return _compiled()(q, k, v, block_mask=block_mask, scale=scale, enable_gqa=q.shape[1] != k.shape[1])
+    return _compiled()(
+        q,
+        k,
+        v,
+        score_mod=None if bias is None else _score_mod(bias),
+        block_mask=block_mask,
+        scale=scale,
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
 
 
 def as_block_mask(mask: Mask, lists: BlockLists) -> "BlockMask":
@@ -72,6 +84,13 @@ def as_block_mask(mask: Mask, lists: BlockLists) -> "BlockMask":
         mask_mod=mask.mask_mod,
         seq_lengths=lists.lengths,
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _score_mod(bias: Bias) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """The bias in FlexAttention's signature; one function for each, for a new one would be compiled anew."""
+    rule = bias.bias_mod
+    return lambda score, b, h, q_idx, kv_idx: score + rule(b, h, q_idx, kv_idx)
 
 
 def _padded(lists: BlockLists, chosen: Tensor) -> tuple[Int[Tensor, "b h N"], Int[Tensor, "B_ H_ N columns"]]:

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmlib.figures.alibi_slopes import AlibiSlopes
     from llmlib.figures.attention_viewer import AttentionViewer
     from llmlib.figures.blank_filler import BlankFiller
     from llmlib.figures.cache_calculator import CacheCalculator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from llmlib.figures.ngram_explorer import NgramExplorer
     from llmlib.figures.normalisation_runs import NormalisationRuns
     from llmlib.figures.roofline import Roofline
+    from llmlib.figures.rope_wavelengths import RopeWavelengths
     from llmlib.figures.rotary_pair import RotaryPair
     from llmlib.figures.scaling_explorer import ScalingExplorer
     from llmlib.figures.source import Source, show
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from llmlib.figures.writing_desk import WritingDesk
 
 _MODULES = {
+    "AlibiSlopes": "alibi_slopes",
     "AttentionViewer": "attention_viewer",
     "BlankFiller": "blank_filler",
     "CacheCalculator": "cache_calculator",
@@ -45,6 +48,7 @@ _MODULES = {
     "NormalisationRuns": "normalisation_runs",
     "Picture": "style",
     "Roofline": "roofline",
+    "RopeWavelengths": "rope_wavelengths",
     "RotaryPair": "rotary_pair",
     "ScalingExplorer": "scaling_explorer",
     "Source": "source",
@@ -61,6 +65,7 @@ _MODULES = {
 _OPTIONAL = {"anywidget", "matplotlib", "traitlets"}
 
 __all__ = [
+    "AlibiSlopes",
     "AttentionViewer",
     "BlankFiller",
     "CacheCalculator",
@@ -75,6 +80,7 @@ __all__ = [
     "NormalisationRuns",
     "Picture",
     "Roofline",
+    "RopeWavelengths",
     "RotaryPair",
     "ScalingExplorer",
     "Source",

@@ -12,7 +12,7 @@ from llmlib.layers.feed_forward import ACTIVATIONS, GATES, GLU, FeedForward, Swi
 from llmlib.layers.norms import LayerNorm, RMSNorm, layer_norm, rms_norm
 from llmlib.layers.positions import LearnedPositions, SinusoidalPositions, sinusoids
 from llmlib.layers.rope_by_parts import Llama3Scaling, YarnScaling
-from llmlib.layers.rope_scaling import DynamicScaling, LinearScaling, RopeScaling, rope_frequencies
+from llmlib.layers.rope_scaling import DynamicScaling, LinearScaling, RopeScaling, ntk_base, rope_frequencies
 from llmlib.layers.rotary import (
     ROPE_SCALINGS,
     RotaryEmbedding,
@@ -50,6 +50,7 @@ __all__ = [
     "capture",
     "gated_hidden",
     "layer_norm",
+    "ntk_base",
     "rms_norm",
     "rope_frequencies",
     "rotate",

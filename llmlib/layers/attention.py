@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from llmlib import kernels
-from llmlib.attention import Mask, attention, attention_weights, masks
+from llmlib.attention import Bias, Mask, attention, attention_weights, masks
 from llmlib.layers.rotary import Rotation, rotate
 
 
@@ -187,6 +187,7 @@ class GroupedQueryAttention(nn.Module):
         rotation: Rotation | None = None,
         *,
         mask: Mask | None = None,
+        bias: Bias | None = None,
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T C"]:
         """Let each token of ``x`` gather from the others.
@@ -196,20 +197,26 @@ class GroupedQueryAttention(nn.Module):
             rotation: By what queries and keys are rotated, from
                 :meth:`~llmlib.layers.rotary.RotaryEmbedding.rotation`; None leaves them as they are.
             mask: Used in this call in place of the layer's own.
+            bias: What is added to the scores, such as ALiBi's (Chapter 11).
             cache: The keys and values of the tokens before ``x``, which all may be seen; those of ``x`` are added.
         """
         q, k = self._queries_and_keys(x, rotation)
         v = self._split(self.value(x))
         if cache is not None:
             k, v, mask = cache.extend(k, v)
-        y = attention(q, k, v, mask=mask or self.mask, backend=self.backend)  # (B, H, T, D)
+        y = attention(q, k, v, mask=mask or self.mask, bias=bias, backend=self.backend)  # (B, H, T, D)
         return self.out(y.transpose(1, 2).flatten(-2))
 
     def weights(
-        self, x: Float[Tensor, "B T C"], rotation: Rotation | None = None, *, mask: Mask | None = None
+        self,
+        x: Float[Tensor, "B T C"],
+        rotation: Rotation | None = None,
+        *,
+        mask: Mask | None = None,
+        bias: Bias | None = None,
     ) -> Float[Tensor, "B H T T"]:
         """The weights with which :meth:`forward` gathers, which the fast backends never hold: for figures."""
-        return attention_weights(*self._queries_and_keys(x, rotation), mask=mask or self.mask)
+        return attention_weights(*self._queries_and_keys(x, rotation), mask=mask or self.mask, bias=bias)
 
     def _queries_and_keys(
         self, x: Float[Tensor, "B T C"], rotation: Rotation | None

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from llmlib.attention import Mask, masks
+from llmlib.attention import Bias, Mask, masks
 from llmlib.layers.attention import GroupedQueryAttention, LayerCache, MultiHeadAttention
 from llmlib.layers.feed_forward import FeedForward, SwiGLU
 from llmlib.layers.norms import LayerNorm, RMSNorm
@@ -171,6 +171,7 @@ class LlamaBlock(nn.Module):
         rotation: Rotation | None = None,
         *,
         mask: Mask | None = None,
+        bias: Bias | None = None,
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T C"]:
         """Pass the sequence through the block.
@@ -180,7 +181,8 @@ class LlamaBlock(nn.Module):
             rotation: By what queries and keys are rotated, from
                 :meth:`~llmlib.layers.rotary.RotaryEmbedding.rotation`; None leaves them as they are.
             mask: Used by attention in this call in place of the causal mask.
+            bias: What attention adds to its scores, such as ALiBi's (Chapter 11).
             cache: The keys and values of the tokens before ``x``.
         """
-        x = x + self.attention(self.attention_norm(x), rotation, mask=mask, cache=cache)
+        x = x + self.attention(self.attention_norm(x), rotation, mask=mask, bias=bias, cache=cache)
         return x + self.feed_forward(self.feed_forward_norm(x))

@@ -33,6 +33,27 @@ def rope_frequencies(
     return 1 / base ** (torch.arange(0, head_width, 2, device=device) / head_width)
 
 
+def ntk_base(base: float, factor: float, head_width: int) -> float:
+    """The base with which the slowest pair turns ``factor`` times as slowly, and the fastest as before (Chapter 11).
+
+    base · factor^(D/(D − 2)): "NTK-aware" scaling is another base and nothing else. Every pair between is slowed down
+    the more, the slower it was. Described by Peng et al. 2023, arXiv:2309.00071, section 3.1.
+
+    Args:
+        base: The base of training.
+        factor: By what the context grows, at least 1.
+        head_width: D, at least 4.
+
+    Raises:
+        ValueError: The factor is less than 1, or the head width is odd or less than 4.
+    """
+    if not is_number(factor) or not factor >= 1:
+        raise ValueError(f"The factor of RoPE must be a number of at least 1, but is {factor!r}.")
+    if head_width < 4 or head_width % 2:
+        raise ValueError(f"NTK-aware scaling needs an even head width of at least 4, not {head_width}.")
+    return float(base * factor ** (head_width / (head_width - 2)))
+
+
 @dataclass(frozen=True)
 class RopeScaling:
     """No scaling: the angles are those of the paper. The other rules derive from this one (Chapter 11)."""

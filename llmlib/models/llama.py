@@ -7,9 +7,11 @@
 - no biases but where a checkpoint has them, no dropout
 """
 
+import copy
+import dataclasses
 import math
 import os
-from typing import cast
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -17,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmlib.attention import Mask
-from llmlib.layers import LlamaBlock, RMSNorm, RotaryEmbedding
+from llmlib.layers import LlamaBlock, RMSNorm, RopeScaling, RotaryEmbedding
 from llmlib.models import checkpoints, hub, llama_format
 from llmlib.models.inputs import Cache, check_cache, check_ids, layers_of
 from llmlib.models.llama_config import LlamaConfig
@@ -39,9 +41,7 @@ class Llama(nn.Module):
         super().__init__()
         self.config = config
         self.tokens = nn.Embedding(config.vocab_size, config.width)
-        self.rotary = RotaryEmbedding(
-            cast(int, config.head_width), config.rope_base, scaling=config.rope_scaling
-        )
+        self.rotary = _rotary(config)
         self.blocks = nn.ModuleList(
             LlamaBlock(
                 config.width,
@@ -102,6 +102,23 @@ class Llama(nn.Module):
         """The logits of the next token from vectors of :meth:`hidden`, all or only those that one needs."""
         output = self.tokens if self.unembedding is None else self.unembedding
         return F.linear(hidden, output.weight)
+
+    def with_rope(self, *, base: float | None = None, scaling: RopeScaling | None = None) -> Self:
+        """A copy of the model with its weights, in which other angles belong to the positions (Chapter 11).
+
+        Args:
+            base: The base of RoPE; None keeps the model's.
+            scaling: One of :data:`~llmlib.layers.rotary.ROPE_SCALINGS`, in place of the model's; None for no scaling.
+
+        Raises:
+            TypeError: ``scaling`` is no such rule.
+            ValueError: The base is not above 1, or dynamic scaling starts from another context than the model's.
+        """
+        changed = copy.deepcopy(self)
+        base = self.config.rope_base if base is None else base
+        changed.config = dataclasses.replace(self.config, rope_base=base, rope_scaling=scaling)
+        changed.rotary = _rotary(changed.config)
+        return changed
 
     def num_parameters(self, *, embeddings: bool = True) -> int:
         """N, the number of parameters, each counted once.
@@ -170,3 +187,7 @@ class Llama(nn.Module):
                 writes_residual = name.endswith(("attention.out.weight", "feed_forward.down.weight"))
                 std = self.config.init_std / (math.sqrt(2 * self.config.layers) if writes_residual else 1)
                 nn.init.normal_(parameter, std=std)
+
+
+def _rotary(config: LlamaConfig) -> RotaryEmbedding:
+    return RotaryEmbedding(cast(int, config.head_width), config.rope_base, scaling=config.rope_scaling)

@@ -1,14 +1,14 @@
-"""LLaMA with some of its three changes taken back, to see what each is worth (Chapter 4)."""
+"""LLaMA with some of its three changes taken back, to see what each is worth (Chapters 4 and 11)."""
 
 import math
 import os
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, Self, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmlib.attention import Mask
+from llmlib.attention import Bias, Mask, alibi
 from llmlib.layers import (
     ACTIVATIONS,
     GATES,
@@ -16,6 +16,7 @@ from llmlib.layers import (
     FeedForward,
     LayerNorm,
     LearnedPositions,
+    RopeScaling,
     SinusoidalPositions,
     SwiGLU,
 )
@@ -26,13 +27,13 @@ from llmlib.models.llama_config import LlamaConfig
 CHOICES = {
     "norm": ("rms", "layer"),
     "feed_forward": (*GATES, *ACTIVATIONS),
-    "positions": ("rope", "learned", "sinusoidal"),
+    "positions": ("rope", "learned", "sinusoidal", "alibi", "none"),
 }
 """What each argument of :class:`LlamaVariant` may be."""
 
 
 class LlamaVariant(Llama):
-    """A :class:`~llmlib.models.llama.Llama` with other norms, feed-forward layers or positions (Chapter 4).
+    """A :class:`~llmlib.models.llama.Llama` with other norms, feed-forward layers or positions (Chapters 4, 11).
 
     All else is the same. A plain feed-forward layer is 3/2 times as wide inside as a gated one, so it has as many
     parameters; a layer norm has C more than RMSNorm, for its shift, and learned positions are T · C more.
@@ -42,8 +43,9 @@ class LlamaVariant(Llama):
         norm: ``"rms"``, or ``"layer"`` for layer normalisation.
         feed_forward: A gate of :data:`~llmlib.layers.feed_forward.GATES`, or an activation of
             :data:`~llmlib.layers.feed_forward.ACTIVATIONS` for a plain layer.
-        positions: ``"rope"``, or ``"learned"`` or ``"sinusoidal"`` for vectors that are added to those of the
-            tokens.
+        positions: ``"rope"``; ``"learned"`` or ``"sinusoidal"`` for vectors that are added to those of the
+            tokens; ``"alibi"`` for :func:`~llmlib.attention.bias.alibi`; or ``"none"``, for a model to which the
+            causal mask alone tells what comes before what.
 
     Raises:
         ValueError: A choice is unknown, or a plain layer as large as the gated one has no whole width.
@@ -59,6 +61,7 @@ class LlamaVariant(Llama):
                 raise ValueError(f"{name} must be one of {offered}, but is {chosen[name]!r}.")
         super().__init__(config)
         self.rotates = positions == "rope"
+        self.bias: Bias | None = alibi(config.heads) if positions == "alibi" else None
         self.positions: nn.Module = nn.Identity()
         if positions == "learned":
             self.positions = LearnedPositions(config.context, config.width)
@@ -93,8 +96,18 @@ class LlamaVariant(Llama):
         positions = torch.arange(ids.shape[1], device=ids.device)
         rotation = self.rotary.rotation(positions) if self.rotates else None
         for block in self.blocks:
-            x = block(x, rotation, mask=mask)
+            x = block(x, rotation, mask=mask, bias=self.bias)
         return self.final_norm(x)
+
+    def with_rope(self, *, base: float | None = None, scaling: RopeScaling | None = None) -> Self:
+        """As :meth:`Llama.with_rope <llmlib.models.llama.Llama.with_rope>`.
+
+        Raises:
+            ValueError: The model has other positions than RoPE's.
+        """
+        if not self.rotates:
+            raise ValueError("This model has no RoPE to change: build it with positions='rope'.")
+        return super().with_rope(base=base, scaling=scaling)
 
     def save_pretrained(self, path: str | os.PathLike[str], **options: Any) -> NoReturn:
         """A variant is made for an experiment: no file format describes it.

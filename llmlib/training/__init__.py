@@ -9,6 +9,7 @@ from llmlib.training.checkpoint import load_weights
 from llmlib.training.config import TrainConfig
 from llmlib.training.data import Blocks
 from llmlib.training.history import EvaluationRecord, History, StepRecord
+from llmlib.training.lengths import loss_by_position, perplexity_by_length
 from llmlib.training.loop import TrainingDivergedError, train
 from llmlib.training.masked_tokens import IGNORED, MaskedTokens, mlm_mask
 from llmlib.training.objective import next_token_loss
@@ -34,9 +35,11 @@ __all__ = [
     "draw_spans",
     "learning_rate_factor",
     "load_weights",
+    "loss_by_position",
     "matrices",
     "mlm_mask",
     "next_token_loss",
+    "perplexity_by_length",
     "text_infilling",
     "train",
 ]

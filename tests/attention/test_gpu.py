@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from llmlib.attention import Mask, attention, masks
+from llmlib.attention import Mask, alibi, attention, masks
 from llmlib.attention.hashing import lsh_attention
 
 pytestmark = pytest.mark.gpu
@@ -70,3 +70,16 @@ def test_hashing_gives_on_a_gpu_what_it_gives_on_the_cpu():
     ]
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "flex"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_bias_is_added_as_exactly_as_the_precision_allows(dtype, backend, monkeypatch):
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    qkv, options = random_qkv(dtype), {"mask": masks.causal(), "bias": alibi(4)}
+    exact = run(lambda *x: attention(*x, **options, backend="reference"), qkv, "cpu", torch.float64)
+    formula = run(lambda *x: attention(*x, **options, backend="reference"), qkv, "cuda", dtype)
+    found = run(lambda *x: attention(*x, **options, backend=backend), qkv, "cuda", dtype)
+    for number, (ours, theirs, true) in enumerate(zip(found, formula, exact, strict=True)):
+        floor = torch.finfo(dtype).eps * true.abs().max()
+        assert (ours - true).abs().max() <= (3 if number else 2) * (theirs - true).abs().max() + floor

@@ -13,6 +13,7 @@ from llmlib.layers import (
     RopeScaling,
     RotaryEmbedding,
     YarnScaling,
+    ntk_base,
     rope_frequencies,
 )
 
@@ -113,3 +114,36 @@ def test_fast_pairs_stay_and_slow_pairs_are_interpolated(scaling):
 def test_refuses_what_cannot_be(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("head_width", "base", "factor"), [(24, 10_000.0, 4.0), (128, 500_000.0, 1.0), (4, 50.0, 9.5)]
+)
+def test_ntk_aware_scaling_is_hugging_faces_dynamic_kind_at_that_length(
+    transformers, head_width, base, factor
+):
+    """With a factor of 1, its base at length n is the one for a context that has grown n / 64 times."""
+    theirs = hugging_face(transformers, DynamicScaling(1.0, 64), head_width, base)
+    theirs(torch.zeros(()), torch.arange(int(64 * factor))[None])
+    found = rope_frequencies(head_width, ntk_base(base, factor, head_width))
+    torch.testing.assert_close(found, theirs.inv_freq, rtol=2e-6, atol=0)
+
+
+def test_ntk_aware_scaling_by_hand():
+    """10,000 · 4^(24/22): the slowest pair four times as slow, the fastest as it was."""
+    assert ntk_base(10_000.0, 4, 24) == pytest.approx(45_372.5, abs=0.01)
+    slower = rope_frequencies(24) / rope_frequencies(24, ntk_base(10_000.0, 4, 24))
+    assert slower[[0, -1]].tolist() == pytest.approx([1, 4], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1e4, 0.5, 8), "at least 1, but is 0.5"),
+        ((1e4, 2.0, 2), "even head width of at least 4, not 2"),
+        ((1e4, 2.0, 7), "even head width of at least 4, not 7"),
+    ],
+)
+def test_ntk_aware_scaling_refuses_what_cannot_be(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ntk_base(*arguments)

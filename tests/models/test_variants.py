@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from llmlib.generation import Sampler, generate
+from llmlib.layers import LinearScaling
 from llmlib.models import Llama, LlamaConfig, LlamaVariant
 
 SHAPE = {"vocab_size": 29, "context": 12, "width": 16, "layers": 2, "heads": 4, "tied": True}
@@ -89,6 +90,8 @@ def test_with_nothing_taken_back_it_is_a_llama():
         ({"feed_forward": "gelu_tanh"}, 0),
         ({"feed_forward": "bilinear"}, 0),
         ({"positions": "sinusoidal"}, 0),
+        ({"positions": "alibi"}, 0),
+        ({"positions": "none"}, 0),
         ({"norm": "layer"}, 5 * 16),  # the shifts of five norms
         ({"positions": "learned"}, 12 * 16),
     ],
@@ -119,7 +122,10 @@ def test_a_longer_text_than_the_learned_positions_is_refused():
     [
         ({"norm": "batch"}, "norm must be one of 'rms', 'layer', but is 'batch'"),
         ({"feed_forward": "swish"}, "feed_forward must be one of 'glu', .*'gelu_tanh', but is 'swish'"),
-        ({"positions": "none"}, "positions must be one of 'rope', 'learned', 'sinusoidal', but is 'none'"),
+        (
+            {"positions": "xpos"},
+            "positions must be one of 'rope', 'learned', 'sinusoidal', 'alibi', 'none', but is 'xpos'",
+        ),
     ],
 )
 def test_names_the_choices_that_there_are(changes, message):
@@ -146,3 +152,47 @@ def test_it_takes_no_cache_and_says_so():
     with pytest.raises(ValueError, match="cache=False"):
         generate(model, ids, 2, sampler=Sampler(temperature=0))
     assert generate(model, ids, 2, sampler=Sampler(temperature=0), cache=False).shape == (1, 5)
+
+
+@pytest.mark.parametrize("positions", ["alibi", "none"])
+def test_alibi_and_no_positions_are_a_bias_of_the_scores_and_none(positions, monkeypatch):
+    """Against PyTorch's decoder, with the slopes 1/4, 1/16, 1/64, 1/256 of four heads (arXiv:2108.12409, section 3)."""
+    model = randomised(LlamaVariant(CONFIG, norm="layer", feed_forward="relu", positions=positions))
+    causal = torch.ones(9, 9, dtype=torch.bool).tril()
+    distance = (torch.arange(9)[:, None] - torch.arange(9)).double()
+    slopes = torch.tensor([1 / 4, 1 / 16, 1 / 64, 1 / 256]).double().view(4, 1, 1)
+    added = (-slopes * distance if positions == "alibi" else torch.zeros(4, 9, 9).double()).masked_fill(
+        ~causal, float("-inf")
+    )
+    found, attend = model(IDS), F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda q, k, v, is_causal: attend(q, k, v, attn_mask=added)
+    )
+    torch.testing.assert_close(found, pytorchs(model.state_dict(), plain(F.relu), lambda x: x))
+
+
+def test_without_positions_the_last_token_sees_a_bag_of_words():
+    """With one block; two can tell the order, for the first lets each token know what came before it."""
+    model = randomised(LlamaVariant(LlamaConfig(**SHAPE | {"layers": 1}), positions="none"))
+    shuffled = torch.cat([IDS[:, :8].flip(1), IDS[:, 8:]], dim=1)
+    torch.testing.assert_close(model(IDS)[:, -1], model(shuffled)[:, -1])
+    deeper = randomised(LlamaVariant(CONFIG, positions="none"))
+    assert (deeper(IDS)[:, -1] - deeper(shuffled)[:, -1]).abs().max() > 0.1
+
+
+def test_rope_can_be_changed_in_a_copy():
+    model = randomised(LlamaVariant(CONFIG))
+    before = model(IDS)
+    scaled = model.with_rope(base=500.0, scaling=LinearScaling(2.0))
+    fresh = LlamaVariant(LlamaConfig(**SHAPE, hidden=40, rope_base=500.0, rope_scaling=LinearScaling(2.0)))
+    fresh.double().load_state_dict(model.state_dict())
+    torch.testing.assert_close(scaled(IDS), fresh(IDS), rtol=0, atol=0)
+    assert (scaled.config, scaled.with_rope().config.rope_scaling) == (fresh.config, None)
+    torch.testing.assert_close(model(IDS), before, rtol=0, atol=0)
+    assert not {p.data_ptr() for p in model.parameters()} & {p.data_ptr() for p in scaled.parameters()}
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "alibi", "none"])
+def test_there_is_no_rope_to_change_in_other_variants(positions):
+    with pytest.raises(ValueError, match="no RoPE to change"):
+        LlamaVariant(CONFIG, positions=positions).with_rope(base=500.0)

@@ -360,3 +360,19 @@ def test_a_hidden_token_has_candidates_of_four_models(open_page, address, scheme
         found.append(figure.locator(".fillers").inner_text())
     assert figure.locator(".fillers table").count() == 4
     assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_interpolation_leaves_no_pair_with_new_angles(open_page, address, scheme) -> None:
+    page = open_page(address("chapters/11_long_context.html", scheme))
+    figures_are_mounted(page)
+    figure = page.locator(".llmlib-figure").nth(1)
+    new = figure.locator(".facts strong").nth(3)
+    assert int(new.text_content()) > 0
+    figure.get_by_role("button", name="interpolation").click()
+    page.wait_for_timeout(200)
+    assert new.text_content() == "0"
+    slopes = page.locator(".llmlib-figure").first
+    slopes.get_by_role("slider", name="Heads H").press("Home")
+    page.wait_for_timeout(200)
+    assert slopes.locator(".facts strong").first.text_content() == "0.00391"
