@@ -6,13 +6,18 @@ PY := sh tools/python.sh
 PORT ?= 8000
 NEEDS_SITE_OR_GPU := site or lab or gpu
 
+# The model that ships with the book: see book/model.md.
+SHIPPED_MODEL := --corpus python-stack --vocabulary 4096 --model llama --width 256 --layers 6 --heads 8 --kv-heads 2 \
+	--context 512 --tied --steps 5850 --batch-size 8 --adamw-learning-rate 0.01 --precision bfloat16 \
+	--schedule warmup-stable-decay --warmup 0.02 --evaluate-every 500 --checkpoint-every 100
+
 # PyTorch's threads wait for each other spinning. Where other work wants the same cores, as on a busy CI machine, a
 # shorter wait makes training on two cores almost twice as fast; on a quiet machine it changes nothing.
 export GOMP_SPINCOUNT ?= 10000
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup ready book serve lab test unit notebooks site-test check lint format bench gpu lock clean distclean
+.PHONY: help setup ready book serve lab test unit notebooks site-test check lint format bench model gpu lock clean distclean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +82,12 @@ format: ready ## Format the code and bring the notebooks to normal form
 bench: ready ## Print the tables of every benchmark: llmlib beside its peers (ARGS goes to each)
 	@for name in $$(grep -l __main__ benchmarks/*.py | sed 's|.*/\(.*\)\.py|\1|'); do \
 		echo "Benchmark: $$name ..."; $(PY) -m "benchmarks.$$name" $(ARGS) || exit 1; done
+
+model: ready ## Train and pack the model that ships with the book (hours on two cores; goes on where it stopped)
+	@echo "Training the model that ships with the book ..."
+	@if [ -f _build/shipped/run.json ]; then $(PY) -m llmlib.training --out _build/shipped --resume; else \
+		$(PY) -m llmlib.training --out _build/shipped $(SHIPPED_MODEL) $(ARGS); fi
+	@$(PY) -m tools.ship_model _build/shipped
 
 gpu: ## Run the GPU tests and benchmarks with the Python that holds a CUDA torch (PYTHON=python3); no .venv needed
 	@sh tools/gpu.sh
