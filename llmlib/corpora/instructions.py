@@ -86,8 +86,10 @@ def functions(source: bytes, module: str) -> Iterator[tuple[str, str, str]]:
             tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return
-    for owner in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
-        prefix = module if isinstance(owner, ast.Module) else f"{module}.{owner.name}"
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    owners: list[tuple[str, ast.Module | ast.ClassDef]] = [(module, tree)]
+    owners += [(f"{module}.{node.name}", node) for node in classes]
+    for prefix, owner in owners:
         for node in owner.body:
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue

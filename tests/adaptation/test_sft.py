@@ -135,7 +135,7 @@ def test_a_model_learns_to_answer_and_to_stop(model, tokenizer):
     template = ChatTemplate()
     talk = exchange("what is it?", "it is a test.")
     rows = pad_conversations([template.encode(talk, tokenizer)] * 4, 40, pad_id=0)
-    settings = TrainConfig(steps=25, batch_size=4)
+    settings = TrainConfig(steps=60, batch_size=4, optimizer="adamw", adamw_learning_rate=0.01)
     history = train(model, rows, settings, objective=answer_loss, progress=False)
     assert history.steps[-1].loss < 0.1
     assert reply(model, tokenizer, template, talk[:1]) == ("it is a test.", True)

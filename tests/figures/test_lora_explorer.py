@@ -32,7 +32,7 @@ def facts(page):
 
 
 def test_gpt_3_as_in_the_paper(show):
-    """Hu et al. 2021, table 15: r = 1 on query and value learns 4.7M numbers, r = 8 37.7M."""
+    """Hu et al. 2021, table 4: r = 1 on query and value learns 4.7M numbers, r = 8 37.7M."""
     page = show()
     page.get_by_role("button", name="gpt3-175b").click()
     assert facts(page)[0] == "4.72 million numbers"
