@@ -91,7 +91,6 @@ class Bench:
             "learning_rate": rate,
             "trained": trained,
             "state_bytes": 3 * 4 * trained,  # a gradient and AdamW's two means for each number
-            "seconds_per_step": history.seconds / self.steps,
             "loss": history.evaluations[-1].loss,
             "training_loss": [record.loss for record in history.steps],
         }

@@ -30,7 +30,7 @@ export default figure((model, root) => {
     const kept = energy(values.slice(0, r)) / energy(values);
     spectrum.show(bars(values, r, kept));
     const held = r < values.length ? `the ${plural(r, "largest singular value")} of this update` : "the whole of this update";
-    say(news, `A matrix of rank ${r} can be ${held}: ${number(100 * kept, 1)} % of the sum of all squares.`);
+    say(news, `A matrix of rank ${r} can hold ${held}: ${number(100 * kept, 1)} % of the sum of all squares.`);
   };
 });
 
