@@ -135,9 +135,15 @@ def own_instructions(bench: Bench, seeds: int, size: int) -> dict[str, Any]:
                 "".join(f"{opening}{text}\n" for text in shown) + opening.rstrip()
             )
             ids = generate(
-                base, prompt, 40, sampler=sampler, seed=number, stop="\n", tokenizer=bench.tokenizer
+                base,
+                prompt,
+                40,
+                sampler=sampler,
+                seed=number,
+                stop=("\n", bench.end),
+                tokenizer=bench.tokenizer,
             )
-            return bench.tokenizer.decode(ids[len(prompt) :])
+            return bench.tokenizer.decode(ids[len(prompt) :]).removesuffix(TEMPLATE.end)
 
         def answer(text: str, number: int, model: Llama = model) -> str | None:
             words, ended = reply(
