@@ -13,8 +13,20 @@ from pathlib import Path
 from llmlib.corpora import cache, embedded, files, hub
 from llmlib.corpora.blocks import Account, pack, truncate
 from llmlib.corpora.corpus import Corpus, size_in_bytes, split
+from llmlib.corpora.instructions import Instruction, instructions
 
-__all__ = ["Account", "Corpus", "available", "load", "pack", "size_in_bytes", "split", "truncate"]
+__all__ = [
+    "Account",
+    "Corpus",
+    "Instruction",
+    "available",
+    "instructions",
+    "load",
+    "pack",
+    "size_in_bytes",
+    "split",
+    "truncate",
+]
 
 OWNER_AND_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 

@@ -72,12 +72,12 @@ def collect(name: str) -> list[str]:
         ModuleNotFoundError: A package of the stack is not installed.
         OSError: This Python comes without the source of its standard library.
     """
-    modules = _modules(Path(sysconfig.get_path("stdlib")))
+    modules = module_files(Path(sysconfig.get_path("stdlib")))
     if not modules:
         raise OSError(f"This Python has no source files in {sysconfig.get_path('stdlib')}: use another one.")
     if name == "python-stack":
         for package in STACK:
-            modules += _modules(_folder(package))
+            modules += module_files(_folder(package))
     progress = tqdm(modules, desc=f"Collecting {name}", unit=" modules", delay=0.5, leave=False)
     docstrings = (document(path.read_bytes()) for path in progress)
     return list(without_repeats([*topics(), *docstrings]))
@@ -143,8 +143,12 @@ def _folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def _modules(folder: Path) -> list[Path]:
-    """The Python files below ``folder`` that are worth reading, in an order that is the same everywhere."""
+def module_files(folder: Path) -> list[Path]:
+    """The Python files below ``folder`` that are worth reading, in an order that is the same everywhere.
+
+    Args:
+        folder: Where to look.
+    """
     files = [path.relative_to(folder) for path in folder.rglob("*.py")]
     wanted = [path for path in files if SKIPPED_FOLDERS.isdisjoint(path.parts)]
     return [folder / path for path in sorted(wanted, key=lambda path: path.parts)]

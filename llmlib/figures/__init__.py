@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llmlib.figures.distribution_explorer import DistributionExplorer
     from llmlib.figures.frame_slider import Frames, frames
     from llmlib.figures.live import LiveFigure
+    from llmlib.figures.lora_explorer import LoRAExplorer
     from llmlib.figures.mask_composer import MaskComposer
     from llmlib.figures.mask_family import MaskFamily
     from llmlib.figures.neuron_fit import NeuronFit
@@ -41,6 +42,7 @@ _MODULES = {
     "DistributionExplorer": "distribution_explorer",
     "Frames": "frame_slider",
     "LiveFigure": "live",
+    "LoRAExplorer": "lora_explorer",
     "MaskComposer": "mask_composer",
     "MaskFamily": "mask_family",
     "NeuronFit": "neuron_fit",
@@ -73,6 +75,7 @@ __all__ = [
     "DistributionExplorer",
     "Frames",
     "LiveFigure",
+    "LoRAExplorer",
     "MaskComposer",
     "MaskFamily",
     "NeuronFit",

@@ -30,7 +30,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         FileNotFoundError: There is none.
         ValueError: It is damaged.
     """
-    return _read_json(folder / CONFIG)
+    return read_json(folder / CONFIG)
 
 
 def build_config(folder: Path, config: type[_Config], fields: Mapping[str, Any]) -> _Config:
@@ -56,7 +56,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         ValueError: A file is damaged, or the shards do not belong together.
     """
     if (folder / WEIGHTS).exists():
-        return _read_safetensors(folder / WEIGHTS)[0]
+        return read_safetensors(folder / WEIGHTS)[0]
     if not (folder / INDEX).exists():
         pickled = sorted(file.name for file in folder.glob("*.bin"))
         hint = (
@@ -66,7 +66,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             else "It needs one of them beside config.json."
         )
         raise FileNotFoundError(f"{folder} has neither {WEIGHTS} nor {INDEX}. {hint}")
-    index = _read_json(folder / INDEX).get("weight_map")
+    index = read_json(folder / INDEX).get("weight_map")
     if not isinstance(index, dict) or not all(Path(str(name)).name == name for name in index.values()):
         refuse(folder / INDEX, "damaged: it has no weight_map from weights to files of this folder")
     weights: dict[str, Tensor] = {}
@@ -74,7 +74,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     for shard in sorted(set(index.values())):
         if not (folder / shard).exists():
             raise FileNotFoundError(f"{folder / shard}: this part of the weights is missing; save it again.")
-        tensors, save = _read_safetensors(folder / shard)
+        tensors, save = read_safetensors(folder / shard)
         weights |= tensors
         saves.add(save)
     if len(saves) > 1:
@@ -213,8 +213,16 @@ def _shards(weights: Mapping[str, Tensor], max_bytes: int) -> list[list[str]]:
     return shards
 
 
-def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], str | None]:
-    """The tensors of a file, and the name of the save that wrote it."""
+def read_safetensors(file: Path) -> tuple[dict[str, Tensor], str | None]:
+    """Read the tensors of a file.
+
+    Returns:
+        Tensors on the CPU by name, and the name of the save that wrote them, if the file has one.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -225,7 +233,13 @@ def _read_safetensors(file: Path) -> tuple[dict[str, Tensor], str | None]:
         refuse(file, f"damaged or cut short ({error}); download or save it again")
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged.
+    """
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:

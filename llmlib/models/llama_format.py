@@ -103,7 +103,16 @@ def to_config(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def from_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A Llama's weights under the format's names."""
+    """A Llama's weights under the format's names.
+
+    Raises:
+        ValueError: The model is not as it was built: it holds weights for which the format has no name.
+    """
+    if added := [name for name in weights if stored_name(name) == name]:
+        raise ValueError(
+            f"The format of LlamaForCausalLM has no place for {added[0]!r}. Where LoRA layers were put in, merge them "
+            "first (llmlib.adaptation.merge)."
+        )
     return {stored_name(name): weight for name, weight in weights.items()}
 
 
