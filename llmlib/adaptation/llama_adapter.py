@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from llmlib.adaptation.lora import swap
-from llmlib.attention import Mask, attention
+from llmlib.attention import Bias, Mask, attention
 from llmlib.layers import GroupedQueryAttention, Rotation
 from llmlib.layers.attention import LayerCache
 from llmlib.models import Llama, LlamaConfig
@@ -44,6 +44,7 @@ class AdaptedAttention(GroupedQueryAttention):
         rotation: Rotation | None = None,
         *,
         mask: Mask | None = None,
+        bias: Bias | None = None,
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "B T C"]:
         """Let each token of ``x`` gather from the others, and from the prompts.
@@ -52,13 +53,14 @@ class AdaptedAttention(GroupedQueryAttention):
             x: The sequence.
             rotation: By what queries and keys are rotated, but not the keys of the prompts.
             mask: Used among the tokens in this call in place of the layer's own. All tokens see all prompts.
+            bias: What is added to the scores of the tokens.
             cache: The keys and values of the tokens before ``x``. The prompts take no room in it.
         """
         q, k = self._queries_and_keys(x, rotation)
         v = self._split(self.value(x))
         if cache is not None:
             k, v, mask = cache.extend(k, v)
-        y = attention(q, k, v, mask=mask or self.mask, backend=self.backend)  # (B, H, T, D)
+        y = attention(q, k, v, mask=mask or self.mask, bias=bias, backend=self.backend)  # (B, H, T, D)
         prompts = self.prompts.expand(len(x), -1, -1)  # (B, K, C)
         from_prompts = attention(
             q, self._split(self.key(prompts)), self._split(self.value(prompts)), backend=self.backend
