@@ -13,7 +13,7 @@ from pathlib import Path
 from llmlib.corpora import cache, embedded, files, hub
 from llmlib.corpora.blocks import Account, pack, truncate
 from llmlib.corpora.corpus import Corpus, size_in_bytes, split
-from llmlib.corpora.instructions import Instruction, instructions
+from llmlib.corpora.instruction_data import Instruction, instructions
 
 __all__ = [
     "Account",

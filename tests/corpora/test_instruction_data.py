@@ -3,7 +3,7 @@
 import pytest
 
 from llmlib import corpora
-from llmlib.corpora.instructions import functions
+from llmlib.corpora.instruction_data import functions
 
 SOURCE = b'''
 def spam(x: dict[str, int], *, y=1):
