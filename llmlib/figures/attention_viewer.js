@@ -1,4 +1,4 @@
-// Attention weights of a trained model, for Chapter 3. Uses controls.js, pieces.js and attention_map.js.
+// Attention weights of a trained model, for Chapter 3. Uses controls.js, pieces.js, own_text.js and attention_map.js.
 
 const NAMED = 3; // tokens that a sentence names; the rest are counted
 
@@ -18,7 +18,7 @@ export default figure((model, root) => {
   const hint = "Point at a token or a row, or reach a token with the arrow keys, to see from which tokens it takes.";
   root.append(
     sentence.node,
-    ownSentence(model),
+    ownText(model),
     h("div", { class: "sliders" }, layer.node, head.node),
     paper,
     strip.node,
@@ -149,20 +149,6 @@ function tokenStrip({ pointed, chosen }) {
   };
 }
 
-/** A box to type in, as soon as a kernel answers; until then, and on a page for good, a word about where there is one. */
-function ownSentence(model) {
-  const node = h("div", { class: "own" }, h("p", { class: "muted" }, "In JupyterLab you can type your own."));
-  const box = textBox({ label: "Your sentence", name: "text", rows: 2 }, (text) =>
-    change(model, { text: text.replace(/\p{Surrogate}/gu, "\uFFFD") }),
-  );
-  const problem = h("p", { class: "muted", role: "status" });
-  model.on("msg:custom", (message) => message === "kernel" && node.replaceChildren(box.node, problem));
-  model.on("change:problem", () => say(problem, model.get("problem")));
-  box.show(model.get("text"));
-  say(problem, model.get("problem"));
-  model.send?.("kernel?");
-  return node;
-}
 
 /** What the shades mean. */
 function legend() {

@@ -60,7 +60,7 @@ class AttentionViewer(LiveFigure):
             shows no weights that the figure can draw.
     """
 
-    _esm = script("pieces.js", "attention_map.js", "attention_viewer.js")
+    _esm = script("pieces.js", "own_text.js", "attention_map.js", "attention_viewer.js")
     _css = stylesheet("pieces.css", "attention_viewer.css")
     label = traitlets.Unicode("Attention weights").tag(sync=True)
     layers = traitlets.Int().tag(sync=True)
@@ -104,7 +104,6 @@ class AttentionViewer(LiveFigure):
             layer=layer,
             head=head,
         )
-        self.on_msg(self._answer)
 
     @traitlets.validate("sentence", "layer", "head")
     def _check_index(self, proposal: dict[str, Any]) -> int:
@@ -117,11 +116,6 @@ class AttentionViewer(LiveFigure):
         if not 0 <= value < count:
             raise ValueError(f"{name} must be 0 to {count - 1}, not {value}")
         return value
-
-    def _answer(self, _: object, content: object, buffers: object) -> None:
-        """Tell a page that asks that there is a kernel: only then does it show the box to type in."""
-        if content == "kernel?":
-            self.send("kernel")
 
     @traitlets.observe("text")
     def _read_text(self, change: dict[str, str]) -> None:

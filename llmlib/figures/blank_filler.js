@@ -1,4 +1,4 @@
-// What stands in this blank? For Chapter 10. Uses controls.js and pieces.js.
+// What stands in this blank? For Chapter 10. Uses controls.js, pieces.js and own_text.js.
 
 export default figure((model, root) => {
   const sentences = model.get("sentences");
@@ -70,19 +70,4 @@ function table(name, { best, rank }, truth) {
   });
   const found = rank === 1 ? "first, and right" : `the hidden token is its number ${number(rank)}`;
   return h("section", { "aria-label": name }, h("table", {}, h("caption", {}, name), ...rows), h("p", { class: "muted" }, found));
-}
-
-/** A box to type in, as soon as a kernel answers; until then, and on a page for good, a word about where there is one. */
-function ownText(model) {
-  const node = h("div", { class: "own" }, h("p", { class: "muted" }, "In JupyterLab you can type your own."));
-  const box = textBox({ label: "Your sentence", name: "text", rows: 2 }, (text) =>
-    change(model, { text: text.replace(/\p{Surrogate}/gu, "\uFFFD") }),
-  );
-  const problem = h("p", { class: "muted", role: "status" });
-  model.on("msg:custom", (message) => message === "kernel" && node.replaceChildren(box.node, problem));
-  model.on("change:problem", () => say(problem, model.get("problem")));
-  box.show(model.get("text"));
-  say(problem, model.get("problem"));
-  model.send?.("kernel?");
-  return node;
 }

@@ -63,7 +63,7 @@ class BlankFiller(LiveFigure):
         ValueError: there is no model or sentence, one has too few or too many tokens, or an index is out of range.
     """
 
-    _esm = script("pieces.js", "blank_filler.js")
+    _esm = script("pieces.js", "own_text.js", "blank_filler.js")
     _css = stylesheet("pieces.css", "blank_filler.css")
     label = traitlets.Unicode("Fill in the blank").tag(sync=True)
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -103,7 +103,6 @@ class BlankFiller(LiveFigure):
             sentence=sentence,
             token=token,
         )
-        self.on_msg(self._answer)
 
     @traitlets.validate("sentence")
     def _check_sentence(self, proposal: dict[str, Any]) -> int:
@@ -111,11 +110,6 @@ class BlankFiller(LiveFigure):
         if not 0 <= proposal["value"] < count:
             raise ValueError(f"sentence must be 0 to {count - 1}, not {proposal['value']}")
         return proposal["value"]
-
-    def _answer(self, _: object, content: object, buffers: object) -> None:
-        """Tell a page that asks that there is a kernel: only then does it show the box to type in."""
-        if content == "kernel?":
-            self.send("kernel")
 
     @traitlets.observe("text")
     def _read_text(self, change: dict[str, str]) -> None:

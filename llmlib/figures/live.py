@@ -84,6 +84,12 @@ class LiveFigure(anywidget.AnyWidget):
             super().__init__(**state)
         except traitlets.TraitError as error:
             raise ValueError(str(error)) from error
+        self.on_msg(self._tell_of_kernel)
+
+    def _tell_of_kernel(self, _: object, content: object, buffers: object) -> None:
+        """Tell a page that asks that there is a kernel: a figure may offer more then."""
+        if content == "kernel?":
+            self.send("kernel")
 
     def still(self) -> str:
         """Static HTML that says what the figure shows in its present state, for paper and without JavaScript.
