@@ -18,7 +18,7 @@ class AdaptedAttention(GroupedQueryAttention):
     Zhang et al. 2023, arXiv:2303.16199, sections 3.1 and 3.2. The prompts have no position. They become keys and
     values by the frozen layers of the base, and have a softmax of their own: what is gathered from them is multiplied
     by tanh(gate), one gate for each head, and added to what is gathered from the text. A gate of 0 leaves the base
-    as it is. (The paper multiplies by the gate itself; the tanh is in the authors' code.)
+    as it is. (The first preprint multiplies by the gate itself.)
 
     Args:
         base: The layer, whose weights are frozen and shared, not copied.

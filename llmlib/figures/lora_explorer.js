@@ -29,8 +29,8 @@ export default figure((model, root) => {
     );
     const kept = energy(values.slice(0, r)) / energy(values);
     spectrum.show(bars(values, r, kept));
-    const held = r < values.length ? `the ${plural(r, "largest singular value")} of this update` : "the whole of this update";
-    say(news, `A matrix of rank ${r} can hold ${held}: ${number(100 * kept, 1)} % of the sum of all squares.`);
+    const held = r < values.length ? `the ${r === 1 ? "largest singular value" : plural(r, "largest singular value")} of this update` : "the whole of this update";
+    say(news, `A matrix of rank ${r} can hold ${held}: ${number(100 * kept, 1)}\u00a0% of the sum of all squares.`);
   };
 });
 
@@ -59,14 +59,15 @@ function bars(values, r, kept) {
   return {
     x: { name: "number of the singular value", from: 0, to: values.length },
     y: { name: "singular value, as a share of the largest", from: 0, to: 1.05 },
-    alt: `Singular values of an update, falling. The first ${Math.min(r, values.length)} of ${values.length} hold ${number(100 * kept, 1)} % of its square.`,
+    alt: `Singular values of an update, falling. The first ${Math.min(r, values.length)} of ${values.length} hold ${number(100 * kept, 1)}\u00a0% of its square.`,
     draw: (x, y) =>
       values.map((value, index) =>
         svg("rect", {
           class: index < r ? "kept" : "lost",
-          x: x(index) + 0.5,
+          x: x(index),
           y: y(value / top),
-          width: Math.max(x(index + 1) - x(index) - 1, 0.5),
+          width: x(index + 1) - x(index) - (x(1) - x(0) > 3 ? 1 : 0), // a gap, where there is room
+          "shape-rendering": "crispEdges",
           height: y(0) - y(value / top),
         }),
       ),

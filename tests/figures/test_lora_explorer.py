@@ -59,12 +59,12 @@ def test_the_share_of_the_update(show):
     """4² of 4² + 2² + 1 + 1 = 16 of 22, then 20 of 22."""
     page = show()
     status = page.locator("p[role=status]")
-    assert "1 largest singular value of this update: 72.7 %" in status.text_content()
+    assert "the largest singular value of this update: 72.7\u00a0%" in status.text_content()
     page.get_by_role("slider", name="Rank").press("ArrowRight")
-    assert "2 largest singular values of this update: 90.9 %" in status.text_content()
+    assert "2 largest singular values of this update: 90.9\u00a0%" in status.text_content()
     assert page.locator("rect.kept").count() == 2
     page.get_by_role("slider", name="Rank").press("End")
-    assert "the whole of this update: 100.0 %" in status.text_content()
+    assert "the whole of this update: 100.0\u00a0%" in status.text_content()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
