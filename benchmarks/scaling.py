@@ -15,9 +15,8 @@ The models learn the bytes of the embedded corpus. A budget counts every matrix 
 (:func:`llmlib.scaling.flops.training_flops`). A run must be of at least MIN_STEPS steps and at most MAX_EPOCHS passes
 over the text: beyond four, text that is read again is worth less and less (Muennighoff et al. 2023, arXiv:2305.16264).
 So a small model cannot have a large budget, and budgets above some 3e14 need a larger text. All runs have the same
-batch and the same peak learning rates, the best
-of a few pairs that were tried at the widths 32 and 64. The learning rate falls to zero at the end of each run, as
-Hoffmann et al. 2022 (arXiv:2203.15556, appendix B) ask for.
+batch and the same peak learning rates, the best of a few pairs that were tried at the widths 32 and 64. The learning
+rate falls to zero at the end of each run, as Hoffmann et al. 2022 (arXiv:2203.15556, appendix B) ask for.
 """
 
 import argparse
